@@ -1,0 +1,101 @@
+"""From a Flax module to pure functions over plain dictionaries: the only border that the engine sees."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from jaxnas.errors import UserError
+from jaxnas.nets.operations import Pass
+from jaxnas.nets.primitives import to_rows
+
+Weights = Any
+Statistics = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Size of a network.
+
+    Attributes:
+      channels: C, the width of the first cells (DARTS's search: 16).
+      cells: number of cells (family darts), or N, cells per stage (family nb201).
+      classes: number of labels.
+      image_size: height and width of the images, in pixels; smaller than 4 cannot be halved twice.
+      affine: family nb201: the cells' batch norms have scale and shift in search.
+    """
+
+    channels: int
+    cells: int
+    classes: int
+    image_size: int = 32
+    affine: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("channels", 2), ("cells", 1), ("classes", 2), ("image_size", 4)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+        if self.image_size % 4:
+            raise UserError(f"Images are halved twice: their size must be a multiple of 4, got {self.image_size}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network as pure functions.
+
+    Attributes:
+      init: key -> ``(weights, statistics)``, nested dictionaries of float32 arrays; statistics hold ``mean`` and ``var`` of
+        every batch norm.
+      forward: ``(weights, mixture, images, key, scalars, statistics=None) -> (outputs, moments)`` with images
+        ``[N, H, W, 3]``. Without statistics every batch norm uses the batch's moments, and these are returned (means and
+        unbiased variances, in the form of the statistics); they are data, no gradient flows back through them.
+      parameters: number of weights.
+    """
+
+    init: Callable[[Array], tuple[Weights, Statistics]]
+    forward: Callable[..., tuple[Any, Statistics]]
+    parameters: int
+
+
+def network(build: Callable[[], Any]) -> Network:
+    """Wraps a module; ``build()`` describes it, and calling it takes ``(mixture, rows, Pass)``."""
+    graph, abstract_weights, abstract_statistics = nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat)
+    placeholder = nnx.to_pure_dict(abstract_statistics)
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.to_pure_dict(abstract_weights)))
+
+    def init(key: Array) -> tuple[Weights, Statistics]:
+        values = jax.random.uniform(key, (size,), minval=-1.0, maxval=1.0)
+        taken = 0
+
+        def start(variable: nnx.Variable) -> Array:
+            nonlocal taken
+            metadata, shape = variable.get_metadata(), variable.get_value().shape
+            if "start" in metadata:
+                return jnp.full(shape, metadata["start"])
+            taken += math.prod(shape)
+            return metadata["bound"] * values[taken - math.prod(shape) : taken].reshape(shape)
+
+        is_variable = lambda leaf: isinstance(leaf, nnx.Variable)  # noqa: E731
+        weights, statistics = (
+            jax.tree.map(start, state, is_leaf=is_variable) for state in (abstract_weights, abstract_statistics)
+        )
+        return nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
+
+    def forward(
+        weights: Weights, mixture: Any, images: Array, key: Array, scalars: dict[str, Array], statistics: Statistics | None = None
+    ) -> tuple[Any, Statistics]:
+        training = statistics is None
+        if training:
+            statistics = jax.tree.map(lambda a: jnp.zeros(a.shape, images.dtype), placeholder)
+        module = nnx.merge(graph, weights, statistics, copy=True)
+        outputs = module(mixture, to_rows(images), Pass(images.shape[0], training, key))
+        return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+
+    return Network(init=jax.jit(init), forward=forward, parameters=size)

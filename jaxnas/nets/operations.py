@@ -1,0 +1,253 @@
+"""The candidate operations as Flax modules: one edge, one input, rows in and rows out.
+
+Attributes are named as in the PyTorch references (``op.1.weight`` is the second layer of an operation), so that their
+``state_dict`` loads by name. Convolutions start as PyTorch's default: uniform within ``1 / sqrt(fan_in)``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array, lax
+
+from jaxnas.nets import primitives
+from jaxnas.spaces.operations import NONE, SKIP
+
+BATCH_NORM_EPSILON = 1e-5  # PyTorch's default, which all the references keep.
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """What a forward pass needs beside the rows.
+
+    Attributes:
+      batch: N, the number of images.
+      training: normalise by the batch's moments and leave them in the module; otherwise by the running averages.
+      key: randomness of the operations that draw some.
+    """
+
+    batch: int
+    training: bool
+    key: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """In what the references build one operation differently.
+
+    Attributes:
+      affine: batch norm has scale and shift.
+      pool_norm: pooling is followed by a batch norm without scale and shift (DARTS, search only).
+      conv_bias: convolutions of ``nor_conv`` carry a bias (NAS-Bench-201 where batch norm is not affine).
+    """
+
+    affine: bool
+    pool_norm: bool = False
+    conv_bias: bool = False
+
+
+def weight(shape: tuple[int, ...], fan_in: int) -> nnx.Param:
+    """A parameter that starts uniform within ``1 / sqrt(fan_in)``: PyTorch's default, kaiming_uniform with a = sqrt(5).
+
+    Modules only describe their variables; ``network`` draws all values at once, which compiles in no time.
+    """
+    return nnx.Param(jnp.zeros(shape), bound=fan_in**-0.5)
+
+
+def constant(kind: type[nnx.Variable], shape: tuple[int, ...], value: float) -> Any:
+    """A variable that starts at one value."""
+    return kind(jnp.zeros(shape), start=value)
+
+
+class Relu(nnx.Module):
+    def __call__(self, x: Array, context: Pass) -> Array:
+        return jax.nn.relu(x)
+
+
+class Identity(nnx.Module):
+    def __call__(self, x: Array, context: Pass) -> Array:
+        return x
+
+
+class Zero(nnx.Module):
+    def __init__(self, stride: int) -> None:
+        self.stride = stride
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        return jnp.zeros_like(primitives.subsample(x, context.batch, self.stride) if self.stride > 1 else x)
+
+
+class Noise(nnx.Module):
+    """Standard normal values of the output's shape (RobustDARTS S4)."""
+
+    def __init__(self, stride: int) -> None:
+        self.stride = stride
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        like = primitives.subsample(x, context.batch, self.stride) if self.stride > 1 else x
+        return jax.random.normal(context.key, like.shape, like.dtype)
+
+
+class Convolution(nnx.Module):
+    def __init__(
+        self, c_in: int, c_out: int, kernel: tuple[int, int], *, stride: int = 1, padding: tuple[int, int] | None = None, bias: bool = False
+    ) -> None:
+        fan_in = c_in * kernel[0] * kernel[1]
+        self.stride, self.padding = stride, padding
+        self.weight = weight((c_out, c_in, *kernel), fan_in)
+        self.bias = weight((c_out,), fan_in) if bias else None
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        y = primitives.convolution(x, self.weight[...], context.batch, self.stride, self.padding)
+        return y if self.bias is None else y + self.bias[...][None, :, None]
+
+
+class Depthwise(nnx.Module):
+    def __init__(self, channels: int, kernel: int, *, stride: int, dilation: int) -> None:
+        self.stride, self.dilation = stride, dilation
+        self.weight = weight((channels, kernel, kernel), kernel**2)
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        return primitives.depthwise(x, self.weight[...], context.batch, self.stride, self.dilation)
+
+
+class BatchNorm(nnx.Module):
+    """Batch normalisation with PyTorch's conventions.
+
+    In training it normalises by the batch's biased variance and leaves the batch's mean and **unbiased** variance in its
+    statistics: they are the moments that a network returns, from which a caller keeps running averages if it wants them.
+    """
+
+    def __init__(self, channels: int, affine: bool) -> None:
+        self.mean = constant(nnx.BatchStat, (channels,), 0.0)
+        self.var = constant(nnx.BatchStat, (channels,), 1.0)
+        self.weight = constant(nnx.Param, (channels,), 1.0) if affine else None
+        self.bias = constant(nnx.Param, (channels,), 0.0) if affine else None
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        if context.training:
+            mean = x.mean((0, 2), keepdims=True)
+            var = ((x - mean) ** 2).mean((0, 2), keepdims=True)
+            n = x.shape[0] * x.shape[2]
+            self.mean[...] = lax.stop_gradient(mean[0, :, 0])
+            self.var[...] = lax.stop_gradient(var[0, :, 0]) * (n / max(n - 1, 1))
+        else:
+            mean, var = self.mean[...][None, :, None], self.var[...][None, :, None]
+        y = (x - mean) * lax.rsqrt(var + BATCH_NORM_EPSILON)
+        if self.weight is not None and self.bias is not None:
+            y = y * self.weight[...][None, :, None] + self.bias[...][None, :, None]
+        return y
+
+
+class Pool(nnx.Module):
+    def __init__(self, kind: str, stride: int) -> None:
+        self.kind, self.stride = kind, stride
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        pool = primitives.max_pool if self.kind == "max" else primitives.avg_pool
+        return pool(x, context.batch, self.stride)
+
+
+class Sequence(nnx.Module):
+    """Layers in order; the references call the list ``op``."""
+
+    def __init__(self, *layers: nnx.Module) -> None:
+        self.op = nnx.List(layers)
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        for layer in self.op:
+            x = layer(x, context)
+        return x
+
+
+def relu_conv_norm(
+    c_in: int, c_out: int, kernel: tuple[int, int], style: Style, stride: int = 1, bias: bool = False
+) -> Sequence:
+    """ReLU, convolution, batch norm: the references' ReLUConvBN."""
+    return Sequence(Relu(), Convolution(c_in, c_out, kernel, stride=stride, bias=bias), BatchNorm(c_out, style.affine))
+
+
+class FactorizedReduce(nnx.Module):
+    """Halves the image: two 1x1 convolutions of stride 2, the second one pixel further, concatenated, then batch norm."""
+
+    def __init__(self, c_in: int, c_out: int, style: Style) -> None:
+        self.conv_1 = Convolution(c_in, c_out // 2, (1, 1))
+        self.conv_2 = Convolution(c_in, c_out - c_out // 2, (1, 1))
+        self.bn = BatchNorm(c_out, style.affine)
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        x = jax.nn.relu(x)
+        halves = [
+            conv(primitives.subsample(x, context.batch, 2, offset), context)
+            for offset, conv in enumerate((self.conv_1, self.conv_2))
+        ]
+        return self.bn(jnp.concatenate(halves, axis=1), context)
+
+
+def _separable_stack(channels: int, kernel: int, stride: int, dilation: int, style: Style) -> list[nnx.Module]:
+    return [
+        Relu(),
+        Depthwise(channels, kernel, stride=stride, dilation=dilation),
+        Convolution(channels, channels, (1, 1)),
+        BatchNorm(channels, style.affine),
+    ]
+
+
+def _sep_conv(kernel: int) -> Callable[..., nnx.Module]:
+    def build(channels: int, stride: int, style: Style) -> nnx.Module:
+        first = _separable_stack(channels, kernel, stride, 1, style)
+        return Sequence(*first, *_separable_stack(channels, kernel, 1, 1, style))
+
+    return build
+
+
+def _dil_conv(kernel: int) -> Callable[..., nnx.Module]:
+    def build(channels: int, stride: int, style: Style) -> nnx.Module:
+        return Sequence(*_separable_stack(channels, kernel, stride, 2, style))
+
+    return build
+
+
+def _nor_conv(kernel: int) -> Callable[..., nnx.Module]:
+    def build(channels: int, stride: int, style: Style) -> nnx.Module:
+        return relu_conv_norm(channels, channels, (kernel, kernel), style, stride, bias=style.conv_bias)
+
+    return build
+
+
+def _pool(kind: str) -> Callable[..., nnx.Module]:
+    def build(channels: int, stride: int, style: Style) -> nnx.Module:
+        pool = Pool(kind, stride)
+        return Sequence(pool, BatchNorm(channels, affine=False)) if style.pool_norm else pool
+
+    return build
+
+
+def _skip(channels: int, stride: int, style: Style) -> nnx.Module:
+    return Identity() if stride == 1 else FactorizedReduce(channels, channels, style)
+
+
+BUILDERS: dict[str, Callable[..., nnx.Module]] = {
+    NONE: lambda channels, stride, style: Zero(stride),
+    SKIP: _skip,
+    "max_pool_3x3": _pool("max"),
+    "avg_pool_3x3": _pool("avg"),
+    "sep_conv_3x3": _sep_conv(3),
+    "sep_conv_5x5": _sep_conv(5),
+    "sep_conv_7x7": _sep_conv(7),
+    "dil_conv_3x3": _dil_conv(3),
+    "dil_conv_5x5": _dil_conv(5),
+    "nor_conv_1x1": _nor_conv(1),
+    "nor_conv_3x3": _nor_conv(3),
+    "noise": lambda channels, stride, style: Noise(stride),
+}
+
+
+def build_operation(name: str, channels: int, stride: int, style: Style) -> Any:
+    """The module of an operation on ``channels`` channels; calling it maps rows and a :class:`Pass` to rows."""
+    return BUILDERS[name](channels, stride, style)

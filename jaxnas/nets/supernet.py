@@ -1,0 +1,200 @@
+"""Supernets: the networks of the references with a mixed operation on every edge."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from jaxnas.errors import UserError
+from jaxnas.nets import primitives
+from jaxnas.nets.mixed import MixedEdge, MixedEdges
+from jaxnas.nets.network import Network, Shape, network
+from jaxnas.nets.operations import BatchNorm, Convolution, FactorizedReduce, Pass, Pool, Style, relu_conv_norm, weight
+from jaxnas.spaces.cell import Cell, CellSpace
+
+
+class Linear(nnx.Module):
+    """Global average pooling of rows and a linear layer: ``[H, C, W * N]`` to logits ``[N, classes]``."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        self.weight = weight((classes, channels), channels)
+        self.bias = weight((classes,), channels)
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        h, c, _ = x.shape
+        pooled_CxN = x.reshape(h, c, -1, context.batch).mean((0, 2))
+        return (self.weight[...] @ pooled_CxN).T + self.bias[...]
+
+
+class Stem(nnx.Module):
+    """3x3 convolution and an affine batch norm, no ReLU."""
+
+    def __init__(self, channels: int, c_in: int = 3) -> None:
+        self.layers = nnx.List([Convolution(c_in, channels, (3, 3)), BatchNorm(channels, affine=True)])
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        for layer in self.layers:
+            x = layer(x, context)
+        return x
+
+
+def preprocess(c_in: int, c_out: int, halve: bool, style: Style) -> nnx.Module:
+    """What brings an input of a DARTS cell to the cell's width, and to its size after a reduction cell."""
+    if halve:
+        return FactorizedReduce(c_in, c_out, style)
+    return relu_conv_norm(c_in, c_out, (1, 1), style)
+
+
+class DartsCell(nnx.Module):
+    """A cell of family darts with mixed edges; in a reduction cell the edges that leave an input have stride 2."""
+
+    def __init__(
+        self, cell: Cell, c_previous_previous: int, c_previous: int, channels: int, reduction: bool, after_reduction: bool
+    ) -> None:
+        style = Style(affine=False, pool_norm=True)
+        self.nodes, self.reduction = cell.nodes, reduction
+        self.preprocess0 = preprocess(c_previous_previous, channels, after_reduction, style)
+        self.preprocess1 = preprocess(c_previous, channels, False, style)
+        rows = [
+            (source, target, row, names)
+            for row, ((source, target), names) in enumerate(zip(cell.edges, cell.operations, strict=True))
+        ]
+        if reduction:
+            # The nodes' buffer does not hold the inputs, which are larger.
+            outer = tuple(MixedEdge(s, t - 2, row, names) for s, t, row, names in rows if s < 2)
+            inner = tuple(MixedEdge(s - 2, t - 2, row, names) for s, t, row, names in rows if s >= 2)
+            self.from_inputs = MixedEdges(outer, channels, 2, style, False)
+        else:
+            inner = tuple(MixedEdge(*edge) for edge in rows)
+        self.between_nodes = MixedEdges(inner, channels, 1, style, True) if inner else None
+
+    def __call__(self, s0: Array, s1: Array, mixture: Array, context: Pass) -> Array:
+        inputs = jnp.stack([self.preprocess0(s0, context), self.preprocess1(s1, context)])
+        if self.reduction:
+            _, h, c, wn = inputs.shape
+            nodes = jnp.zeros((self.nodes, (h + 1) // 2, c, (wn // context.batch + 1) // 2 * context.batch), inputs.dtype)
+            nodes = self.from_inputs(inputs, nodes, mixture, context)
+            if self.between_nodes is not None:
+                nodes = self.between_nodes(nodes[:1], nodes, mixture, context)
+        else:
+            states = jnp.concatenate([inputs, jnp.zeros((self.nodes, *inputs.shape[1:]), inputs.dtype)])
+            nodes = self.between_nodes(inputs[:1], states, mixture, context)[2:]
+        return jnp.concatenate(list(nodes), axis=1)
+
+
+class DartsSupernet(nnx.Module):
+    """The search network of DARTS (cnn/model_search.py): reduction cells at one and two thirds of the depth."""
+
+    def __init__(self, space: CellSpace, shape: Shape) -> None:
+        width = 3 * shape.channels
+        self.stem = Stem(width)
+        c_previous_previous = c_previous = width
+        channels, after_reduction = shape.channels, False
+        cells, self.kinds = [], reductions(shape.cells)
+        for reduction in self.kinds:
+            channels *= 2 if reduction else 1
+            cell = space.cell("reduce" if reduction else "normal")
+            cells.append(DartsCell(cell, c_previous_previous, c_previous, channels, reduction, after_reduction))
+            c_previous_previous, c_previous, after_reduction = c_previous, cell.nodes * channels, reduction
+        self.cells = nnx.List(cells)
+        self.classifier = Linear(c_previous, shape.classes)
+
+    def __call__(self, mixture: dict[str, Array], x: Array, context: Pass) -> Array:
+        s0 = s1 = self.stem(x, context)
+        for i, (cell, reduction) in enumerate(zip(self.cells, self.kinds, strict=True)):
+            inside = dataclasses.replace(context, key=jax.random.fold_in(context.key, i))
+            s0, s1 = s1, cell(s0, s1, mixture["reduce" if reduction else "normal"], inside)
+        return self.classifier(s1, context)
+
+
+def reductions(cells: int) -> tuple[bool, ...]:
+    """Which cells of a DARTS network are reduction cells.
+
+    >>> [i for i, reduction in enumerate(reductions(20)) if reduction]
+    [6, 13]
+    """
+    return tuple(i in (cells // 3, 2 * cells // 3) for i in range(cells))
+
+
+class ResidualReduction(nnx.Module):
+    """NAS-Bench-201's ResNetBasicblock of stride 2 between stages."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        style = Style(affine=True)
+        self.conv_a = relu_conv_norm(c_in, c_out, (3, 3), style, stride=2)
+        self.conv_b = relu_conv_norm(c_out, c_out, (3, 3), style)
+        self.downsample = Convolution(c_in, c_out, (1, 1))
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        # AvgPool 2x2, stride 2: the mean of the four phases.
+        pooled = sum(primitives.windows(x, (2, 2), context.batch, stride=2)) / 4
+        return self.downsample(pooled, context) + self.conv_b(self.conv_a(x, context), context)
+
+
+class Nb201Cell(nnx.Module):
+    """A cell of family nb201 with mixed edges; its output is the last node."""
+
+    def __init__(self, cell: Cell, channels: int, style: Style) -> None:
+        self.nodes = cell.nodes
+        edges = tuple(
+            MixedEdge(source, target, row, names)
+            for row, ((source, target), names) in enumerate(zip(cell.edges, cell.operations, strict=True))
+        )
+        self.edges = MixedEdges(edges, channels, 1, style, True)
+
+    def __call__(self, x: Array, mixture: Array, context: Pass) -> Array:
+        states = jnp.concatenate([x[None], jnp.zeros((self.nodes, *x.shape), x.dtype)])
+        return self.edges(states[:1], states, mixture, context)[-1]
+
+
+class Nb201Supernet(nnx.Module):
+    """The search network of NAS-Bench-201 (search_model_darts.py): three stages of N cells, residual reductions between."""
+
+    def __init__(self, space: CellSpace, shape: Shape) -> None:
+        # The reference's convolutions carry a bias exactly where batch norm has none.
+        style = Style(affine=shape.affine, conv_bias=not shape.affine)
+        self.stem = Stem(shape.channels)
+        cells = []
+        for stage in range(3):
+            channels = shape.channels * 2**stage
+            if stage:
+                cells.append(ResidualReduction(channels // 2, channels))
+            cells.extend(Nb201Cell(space.cell("cell"), channels, style) for _ in range(shape.cells))
+        self.cells = nnx.List(cells)
+        self.lastact = nnx.List([BatchNorm(channels, affine=True)])
+        self.classifier = Linear(channels, shape.classes)
+
+    def __call__(self, mixture: dict[str, Array], x: Array, context: Pass) -> Array:
+        x = self.stem(x, context)
+        for i, cell in enumerate(self.cells):
+            inside = dataclasses.replace(context, key=jax.random.fold_in(context.key, i))
+            x = cell(x, mixture["cell"], inside) if isinstance(cell, Nb201Cell) else cell(x, context)
+        return self.classifier(jax.nn.relu(self.lastact[0](x, context)), context)
+
+
+def supernet(space: CellSpace, shape: Shape) -> Network:
+    """The supernet of a space.
+
+    Its ``forward`` normalises by the batch (statistics ``None``) or by running averages, and returns logits
+    ``[N, classes]`` and the batch's moments, in the form of the statistics.
+
+    Raises:
+      UserError: a size that the network cannot have.
+
+    >>> from jaxnas.spaces import darts
+    >>> net = supernet(darts(), Shape(channels=16, cells=8, classes=10))
+    >>> net.parameters
+    1930618
+    """
+    if space.family == "darts":
+        if shape.cells < 3:
+            raise UserError(f"A DARTS network has two reduction cells, at one and two thirds: at least 3 cells, got {shape.cells}.")
+        if shape.channels % 2:
+            raise UserError(f"A DARTS network needs an even number of channels, got {shape.channels}.")
+        return network(lambda: DartsSupernet(space, shape))
+    return network(lambda: Nb201Supernet(space, shape))

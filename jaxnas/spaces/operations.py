@@ -1,0 +1,24 @@
+"""Names of the operations that a space may use, in the field's spelling."""
+
+from __future__ import annotations
+
+NONE = "none"
+SKIP = "skip_connect"
+
+DARTS_OPERATIONS = (
+    NONE,
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    SKIP,
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+"""Candidates of DARTS in the order of its alphas' columns (quark0/darts, genotypes.py, PRIMITIVES)."""
+
+NB201_OPERATIONS = (NONE, SKIP, "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+"""Candidates of NAS-Bench-201 in the order of its alphas' columns (AutoDL-Projects, cell_operations.py, NAS_BENCH_201)."""
+
+OPERATIONS = tuple(dict.fromkeys((*DARTS_OPERATIONS, "sep_conv_7x7", *NB201_OPERATIONS, "noise")))
+"""Every operation that a network can be built of; ``noise`` is RobustDARTS S4's, a standard normal image."""
