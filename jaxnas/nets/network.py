@@ -95,7 +95,7 @@ def network(build: Callable[[], Any]) -> Network:
         if training:
             statistics = jax.tree.map(lambda a: jnp.zeros(a.shape, images.dtype), placeholder)
         module = nnx.merge(graph, weights, statistics, copy=True)
-        outputs = module(mixture, to_rows(images), Pass(images.shape[0], training, key))
+        outputs = module(mixture, to_rows(images), Pass(images.shape[0], training, key, scalars))
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
     return Network(init=jax.jit(init), forward=forward, parameters=size)

@@ -29,11 +29,13 @@ class Pass:
       batch: N, the number of images.
       training: normalise by the batch's moments and leave them in the module; otherwise by the running averages.
       key: randomness of the operations that draw some.
+      scalars: the forward pass's traced values by name, such as the probability of drop path.
     """
 
     batch: int
     training: bool
     key: Array
+    scalars: dict[str, Array] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,7 +42,8 @@ class Cell:
                 raise UserError(f"Edge {source} -> {target} has no candidate operation.")
             for name in names:
                 if name not in OPERATIONS:
-                    raise UserError(f"Unknown operation {name!r} on edge {source} -> {target}. {did_you_mean(name, OPERATIONS)}")
+                    hint = did_you_mean(name, OPERATIONS)
+                    raise UserError(f"Unknown operation {name!r} on edge {source} -> {target}. {hint}")
             if len(set(names)) < len(names):
                 raise UserError(f"Edge {source} -> {target} lists an operation twice: {', '.join(names)}.")
 
@@ -92,7 +93,7 @@ class CellSpace:
       cells: the kinds of cell by name, ``normal`` and ``reduce`` in family darts, ``cell`` in family nb201.
 
     >>> darts().size
-    1076740677148742400
+    1076746950455072400
     >>> nb201().size
     15625
     """
@@ -106,14 +107,15 @@ class CellSpace:
         if self.family not in kinds:
             raise UserError(f"Unknown family {self.family!r}. {did_you_mean(self.family, kinds)}")
         if tuple(name for name, _ in self.cells) != kinds[self.family]:
-            raise UserError(f"A space of family {self.family!r} has the cells {kinds[self.family]}, got {[n for n, _ in self.cells]}.")
+            got = [name for name, _ in self.cells]
+            raise UserError(f"A space of family {self.family!r} has the cells {kinds[self.family]}, got {got}.")
         inputs = 2 if self.family == "darts" else 1
         for name, cell in self.cells:
             if cell.inputs != inputs:
                 raise UserError(f"Cells of family {self.family!r} have {inputs} inputs, the {name} cell has {cell.inputs}.")
             for (source, target), names in zip(cell.edges, cell.operations, strict=True):
                 if self.family == "darts" and set(names) == {NONE}:
-                    raise UserError(f"Edge {source} -> {target} of the {name} cell has no candidate but {NONE!r}: nothing to derive.")
+                    raise UserError(f"Edge {source} -> {target} of the {name} cell has no candidate but {NONE!r}.")
 
     def cell(self, kind: str) -> Cell:
         """The cell of a kind."""
@@ -144,7 +146,8 @@ class CellSpace:
             return math.prod(len(names) for names in cell.operations)
         choices = [sum(name != NONE for name in names) for names in cell.operations]
         return math.prod(
-            sum(choices[a] * choices[b] for a, b in itertools.combinations(cell.incoming(node), 2)) for node in range(cell.nodes)
+            sum(choices[a] * choices[b] for a, b in itertools.combinations(cell.incoming(node), 2))
+            for node in range(cell.nodes)
         )
 
 
@@ -186,10 +189,10 @@ def nb201_family(
 def _cell(inputs: int, nodes: int, operations: tuple[str, ...] | tuple[tuple[str, ...], ...]) -> Cell:
     if isinstance(operations, str):
         raise UserError(f"Operations are a tuple of names, got the single string {operations!r}.")
-    per_edge = tuple(operations)
-    if all(isinstance(item, str) for item in per_edge):
-        per_edge = (per_edge,) * len(cell_edges(inputs, nodes))
-    return Cell(inputs, nodes, tuple(tuple(names) for names in per_edge))
+    names = tuple(item for item in operations if isinstance(item, str))
+    if len(names) == len(operations):
+        return Cell(inputs, nodes, (names,) * len(cell_edges(inputs, nodes)))
+    return Cell(inputs, nodes, tuple(tuple(edge) for edge in operations))
 
 
 def darts() -> CellSpace:

@@ -1,0 +1,49 @@
+# `make test` and `make search` need nothing but Python 3.11 or newer: they make the virtual environment that they run in.
+#   PYTHON=python3.13   the interpreter; by default the first of PYTHONS that runs and is new enough
+#   ARGS='...'          more arguments for the command
+
+VENV := .venv
+ARGS :=
+PYTHONS := python3 python3.13 python3.12 python3.11
+# Asked of the interpreter itself, since a name on the PATH may be a shim that runs nothing.
+VERSION_OF := -c 'import sys; sys.exit(1) if sys.version_info < (3, 11) else print("%d.%d.%d" % sys.version_info[:3])'
+
+ifndef PYTHON
+PYTHON := $(shell for python in $(PYTHONS); do $$python $(VERSION_OF) >/dev/null 2>&1 && echo $$python && break; done)
+NO_PYTHON := none of $(PYTHONS) runs and is Python 3.11 or newer; name one with PYTHON=...
+else
+NO_PYTHON := PYTHON=$(PYTHON) does not run or is older than Python 3.11
+endif
+VERSION := $(if $(PYTHON),$(shell $(PYTHON) $(VERSION_OF) 2>/dev/null))
+# A Python newer than every file of constraints/ gets the newest releases.
+CONSTRAINTS := $(wildcard constraints/$(basename $(VERSION)).txt)
+INSTALLED := $(VENV)/installed-$(VERSION)
+
+.PHONY: search test slow lint venv clean
+
+search: venv
+	$(VENV)/bin/jaxnas search $(ARGS)
+
+test: venv
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+slow: venv
+	$(VENV)/bin/python -m pytest -m slow $(ARGS)
+
+lint: venv
+	$(VENV)/bin/ruff check
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+venv: $(INSTALLED)
+
+# Made anew whenever it is stale, so that it holds what is pinned and nothing else.
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
+	$(if $(VERSION),,$(error $(NO_PYTHON)))
+	@echo "Installing jaxnas into $(VENV): Python $(VERSION), releases of $(or $(CONSTRAINTS),today). This takes a minute or two."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-newest build dist .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,39 @@
+"""Compilation ahead of time, with its seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """A compiled function and what it took.
+
+    Attributes:
+      call: the function; arguments must have the shapes it was compiled for.
+      trace_seconds: to trace and lower it.
+      compile_seconds: in XLA.
+    """
+
+    call: Callable[..., Any]
+    trace_seconds: float
+    compile_seconds: float
+
+
+def compile_ahead(function: Callable[..., Any], *arguments: Any, donate: tuple[int, ...] = ()) -> Compiled:
+    """Compiles a function for the shapes of these arguments, which it does not run on.
+
+    >>> double = compile_ahead(lambda x: 2 * x, jax.numpy.ones(3))
+    >>> double.call(jax.numpy.ones(3)).tolist()
+    [2.0, 2.0, 2.0]
+    """
+    start = time.perf_counter()
+    lowered = jax.jit(function, donate_argnums=donate).lower(*arguments)
+    traced = time.perf_counter()
+    compiled = lowered.compile()
+    return Compiled(compiled, traced - start, time.perf_counter() - traced)

@@ -1,0 +1,126 @@
+"""What a person sees of a run: a first screen, a live line, a last screen."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import rich.console
+import rich.progress
+import rich.table
+
+from jaxnas.compiling import Compiled
+from jaxnas.data import Dataset
+from jaxnas.nets import Network
+from jaxnas.recipes import Recipe
+from jaxnas.spaces import CellSpace, Genotype, to_text
+
+
+class Console:
+    """Prints to the terminal: a live line where it is one, a plain line an epoch where it is not."""
+
+    def __init__(self) -> None:
+        self.out = rich.console.Console(highlight=False, soft_wrap=True)
+        self._bar: rich.progress.Progress | None = None
+        self._task: rich.progress.TaskID | None = None
+        self._began = time.perf_counter()
+
+    def note(self, text: str) -> None:
+        """One line, or a few."""
+        self._stop_bar()
+        self.out.print(text, markup=False)
+
+    def first_screen(self, name: str, recipe: Recipe, dataset: Dataset, space: CellSpace, network: Network) -> None:
+        """What is about to happen."""
+        search = recipe.search
+        splits = {
+            "train (weights)": dataset.search_train,
+            "valid (alphas)": dataset.search_valid,
+            "test (not seen by the search)": dataset.test,
+        }
+        devices = jax.devices()
+        order = search.order.replace("_", " ")
+        rows = {
+            "recipe": f"{name}, seed {recipe.seed}",
+            "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+            "space": f"{space.name}: {space.size:,} genotypes, {space.alphas} alphas",
+            "data": f"{dataset.name}: " + ", ".join(f"{len(split.labels):,} {what}" for what, split in splits.items()),
+            "method": f"DARTS, {search.hypergradient.replace('_', ' ')} hypergradient, {order}, {search.epochs} epochs, batch {search.batch}",
+            "supernet": f"C={search.channels}, {search.cells} cells, {network.parameters:,} parameters",
+            "network": f"C={recipe.train.channels}, {recipe.train.cells} cells, {recipe.train.epochs} epochs, batch {recipe.train.batch}",
+            "compared": f"with {recipe.random_cells} random cells, trained alike",
+        }
+        for key, value in rows.items():
+            self.note(f"{key:<10}{value}")
+
+    def compiled(self, stage: str, compiled: Compiled) -> None:
+        """The compiled program of a stage."""
+        self.note(f"{stage}: traced in {compiled.trace_seconds:.1f} s, compiled in {compiled.compile_seconds:.1f} s")
+        self._began = time.perf_counter()
+
+    def progress(self, stage: str, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
+        """Moves the live line."""
+        if not self.out.is_terminal:
+            return
+        if self._bar is None:
+            self._bar = rich.progress.Progress(
+                rich.progress.TextColumn("{task.description}"),
+                rich.progress.BarColumn(bar_width=20),
+                rich.progress.TextColumn("{task.percentage:>3.0f} %"),
+                rich.progress.TextColumn("ETA"),
+                rich.progress.TimeRemainingColumn(),
+                console=self.out,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(stage, total=epochs * steps)
+        assert self._task is not None
+        self._bar.update(self._task, completed=epoch * steps + step, description=f"{stage} {epoch + 1}/{epochs}  {_line(metrics)}")
+        if epoch + 1 == epochs and step == steps:
+            self._stop_bar()
+
+    def epoch(self, stage: str, epoch: int, epochs: int, metrics: dict[str, float], seconds: float) -> None:
+        """One line for each epoch."""
+        left = (time.perf_counter() - self._began) / (epoch + 1) * (epochs - epoch - 1)
+        line = f"{stage} epoch {epoch + 1}/{epochs}  {_line(metrics)}  {seconds:.1f} s, ETA {left:.0f} s"
+        if self._bar is not None:
+            self._bar.print(line, markup=False)
+        else:
+            self.note(line)
+
+    def genotype(self, genotype: Genotype) -> None:
+        """What was found."""
+        self.note(f"found {to_text(genotype)}")
+
+    def last_screen(self, result: dict[str, Any], folder: Path) -> None:
+        """Accuracies beside the random cells', the seconds, the files, the next command."""
+        found, random, seconds = result["found"], result["random"], result["seconds"]
+        table = rich.table.Table(box=None, pad_edge=False)
+        for column in ("cell", "test accuracy", "parameters", "training s"):
+            table.add_column(column, justify="left" if column == "cell" else "right")
+        for row in (found, *random):
+            table.add_row(row["cell"], f"{row['test_accuracy']:.2%}", f"{row['parameters']:,}", f"{row['train_seconds']:.1f}")
+        self.out.print()
+        self.out.print(table)
+        if random:
+            spread = "" if result["random_std"] is None else f" +- {result['random_std']:.2%} (sample deviation of {len(random)})"
+            difference = found["test_accuracy"] - result["random_mean"]
+            self.note(f"random cells {result['random_mean']:.2%}{spread}; the found cell is {difference:+.2%} from their mean")
+            self.note(f"the search itself took {seconds['search']:.1f} s that the random cells did not need")
+        stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
+        self.note(f"seconds: {stages}")
+        self.note(f"\n{found['genotype']}\n")
+        self.note(f"files: {folder}/ (result.json, genotype.json, genotype.txt, log.jsonl, weights)")
+        self.note(f"next:  jaxnas evaluate {folder}")
+
+    def _stop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = self._task = None
+
+
+def _line(metrics: dict[str, float]) -> str:
+    short = {"train_loss": "train loss", "train_accuracy": "acc", "valid_loss": "valid loss", "valid_accuracy": "acc"}
+    return " ".join(f"{label} {metrics[name]:.3f}" for name, label in short.items() if name in metrics)

@@ -1,0 +1,152 @@
+"""Augmentation and the order of the data, as pure functions that run inside jit: uint8 images in, float32 images out.
+
+Every draw comes from one key, folded by purpose: switching one augmentation on or off leaves the draws of the others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from jaxnas.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What is done to a training image; nothing by default.
+
+    Attributes:
+      crop_padding: pixels of zeros added on every side before a crop of the image's own size is taken; 0 for no crop.
+      flip: whether to mirror left and right with probability 1/2.
+      cutout: side in pixels of the square that is erased, 0 for none. An odd side counts as the even one below, as in
+        the reference.
+
+    Raises:
+      UserError: for a negative number.
+
+    >>> Augmentation(crop_padding=4, flip=True, cutout=16)
+    Augmentation(crop_padding=4, flip=True, cutout=16)
+    """
+
+    crop_padding: int = 0
+    flip: bool = False
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("crop_padding", "cutout"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name} is a number of pixels, got {getattr(self, name)}. Give 0 to switch it off.")
+
+
+class Draws(NamedTuple):
+    """The random part of an augmentation, one row per image.
+
+    Attributes:
+      offsets: int32 ``[N, 2]``, top row and left column of the crop in the padded image, ``0 .. 2 * crop_padding``.
+      flips: bool ``[N]``.
+      centres: int32 ``[N, 2]``, row and column of the cutout's centre, ``0 .. size - 1``.
+    """
+
+    offsets: Array
+    flips: Array
+    centres: Array
+
+
+def draw(key: Array, count: int, size: int, crop_padding: int) -> Draws:
+    """Draws for ``count`` images of ``size`` x ``size`` pixels, all uniform and independent.
+
+    >>> draw(jax.random.key(0), 5, 32, 4).offsets.shape
+    (5, 2)
+    """
+    crop, flip, cutout = (jax.random.fold_in(key, purpose) for purpose in range(3))
+    return Draws(
+        offsets=jax.random.randint(crop, (count, 2), 0, 2 * crop_padding + 1, jnp.int32),
+        flips=jax.random.bernoulli(flip, jnp.float32(0.5), (count,)),  # a bare 0.5 would draw other flips with 64 bits on
+        centres=jax.random.randint(cutout, (count, 2), 0, size, jnp.int32),
+    )
+
+
+def normalise(images_uint8: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+    """``(x / 255 - mean) / std`` for each channel: uint8 ``[N, H, W, 3]`` to float32 of the same shape.
+
+    >>> normalise(jnp.full((1, 1, 1, 3), 255, jnp.uint8), (0.5, 0.5, 0.5), (0.25, 0.5, 1.0)).tolist()
+    [[[[2.0, 1.0, 0.5]]]]
+    """
+    scaled = images_uint8.astype(jnp.float32) / 255
+    return (scaled - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
+
+
+def augment(key: Array, images_uint8: Array, augmentation: Augmentation, mean: Sequence[float], std: Sequence[float]) -> Array:
+    """Randomly cropped, mirrored, normalised images with a square cut out, drawn anew for each image.
+
+    The order is that of the reference's transforms: the padding of the crop is black, thus not zero after the
+    normalisation, while the cutout (DeVries and Taylor 2017) follows it and sets to zero.
+
+    Args:
+      key: of this step; the same key gives the same images.
+      images_uint8: ``[N, S, S, 3]``.
+      augmentation: what to do; static under jit.
+      mean, std: of each channel, of pixel values scaled to 0..1.
+
+    Returns:
+      float32 ``[N, S, S, 3]``.
+
+    Source: quark0/darts, cnn/utils.py, ``_data_transforms_cifar10`` and ``Cutout``.
+
+    >>> images = jnp.zeros((2, 8, 8, 3), jnp.uint8)
+    >>> augment(jax.random.key(0), images, Augmentation(crop_padding=1, flip=True), (0.5,) * 3, (0.25,) * 3)[0, 0, 0].tolist()
+    [-2.0, -2.0, -2.0]
+    """
+    count, size = images_uint8.shape[:2]
+    drawn = draw(key, count, size, augmentation.crop_padding)
+    images = images_uint8
+    if augmentation.crop_padding:
+        images = _crop(images, drawn.offsets, augmentation.crop_padding)
+    if augmentation.flip:
+        images = jnp.where(drawn.flips[:, None, None, None], images[:, :, ::-1], images)
+    x = normalise(images, mean, std)
+    if augmentation.cutout:
+        # Beyond the border there is nothing to erase: the reference's clipping needs no counterpart.
+        pixel, reach = jnp.arange(size), augmentation.cutout // 2
+        inside = (pixel >= drawn.centres[..., None] - reach) & (pixel < drawn.centres[..., None] + reach)
+        x = jnp.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], 0.0, x)
+    return x
+
+
+def epoch_order(key: Array, epoch: int | Array, size: int) -> Array:
+    """The order in which an epoch visits the images: a permutation of ``0 .. size - 1``, int32 ``[size]``.
+
+    >>> sorted(epoch_order(jax.random.key(0), 3, 5).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    return jax.random.permutation(jax.random.fold_in(key, epoch), jnp.arange(size, dtype=jnp.int32))
+
+
+def batch_indices(order: Array, step: int | Array, batch: int) -> Array:
+    """The images of one step of an epoch, int32 ``[batch]``.
+
+    Args:
+      order: as from :func:`epoch_order`.
+      step: within the epoch, ``0 .. len(order) // batch - 1``; what then remains of the order is dropped.
+      batch: images a step; static under jit.
+
+    Raises:
+      UserError: if a batch is empty or larger than the data.
+
+    >>> batch_indices(jnp.array([4, 0, 3, 1, 2]), 1, 2).tolist()
+    [3, 1]
+    """
+    if not 0 < batch <= order.shape[0]:
+        raise UserError(f"The batch size must be between 1 and the number of images, {order.shape[0]}, got {batch}.")
+    return lax.dynamic_slice_in_dim(order, step * batch, batch)
+
+
+def _crop(images: Array, offsets: Array, padding: int) -> Array:
+    """From each zero-padded image the window of the image's own size at its offset."""
+    padded = jnp.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    return jax.vmap(lambda image, offset: lax.dynamic_slice(image, (*offset, jnp.int32(0)), images.shape[1:]))(padded, offsets)

@@ -1,0 +1,124 @@
+"""Epochs of steps: the order of the data, chunks of steps per dispatch, and what is reported of them."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxnas.compiling import Compiled, compile_ahead
+from jaxnas.errors import UserError
+from jaxnas.search import many_steps
+
+STEPS_PER_DISPATCH = 20  # Enough that the time outside the compiled program vanishes, few enough that progress is seen.
+
+
+class Report(Protocol):
+    """Where progress goes: to the screen and the log. All methods are called on the host between dispatches."""
+
+    def compiled(self, compiled: Compiled) -> None:
+        """The step is compiled."""
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
+        """Some steps of an epoch are done; the metrics are means over the epoch so far."""
+
+    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
+        """An epoch is done, with the state after it."""
+
+
+def check_batch(batch: int, size: int, what: str) -> None:
+    """Refuses a batch that a split cannot fill.
+
+    Raises:
+      UserError: the batch is larger than the split.
+    """
+    if batch > size:
+        raise UserError(f"A batch of {batch} does not fit the {what}, which has {size} images. Choose a batch of at most {size}.")
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def index_batches(key: Array, size: int, batch: int, steps: int) -> Array:
+    """Indices ``[steps, batch]`` of an epoch that goes through a split once, in random order."""
+    return jax.random.permutation(key, size)[: steps * batch].reshape(steps, batch)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def fresh_batches(key: Array, size: int, batch: int, steps: int) -> Array:
+    """Indices ``[steps, batch]``: every batch drawn anew from the whole split, without repeats within a batch."""
+    return jax.lax.map(lambda k: jax.random.permutation(k, size)[:batch], jax.random.split(key, steps))
+
+
+def epochs_of_steps(
+    step: Callable[..., tuple[Any, dict[str, Array]]],
+    state: Any,
+    data: Any,
+    indices: Callable[[int], tuple[Array, ...]],
+    epochs: int,
+    steps_per_epoch: int,
+    report: Report,
+) -> tuple[Any, Compiled]:
+    """Runs ``epochs`` epochs of a step, compiled ahead of time, the data resident on the device.
+
+    Args:
+      step: ``(state, data, *indices of a batch) -> (state, metrics)``.
+      state: donated.
+      data: arrays that every step reads.
+      indices: epoch -> arrays ``[steps_per_epoch, batch]``.
+      epochs, steps_per_epoch: how many.
+      report: told of everything.
+
+    Returns:
+      The final state and the compiled program's seconds.
+
+    Raises:
+      UserError: a metric that is not finite; the message names epoch and step.
+    """
+    most = min(STEPS_PER_DISPATCH, steps_per_epoch)
+
+    def chunk(inputs: tuple[Array, ...], start: int) -> tuple[Array, ...]:
+        # The last chunk of an epoch is filled up with rows that are not run.
+        return tuple(jnp.asarray(np.resize(rows[start : start + most], (most, *rows.shape[1:]))) for rows in inputs)
+
+    host = lambda epoch: tuple(np.asarray(rows) for rows in indices(epoch))  # noqa: E731
+    run = compile_ahead(many_steps(step, most), state, data, chunk(host(0), 0), jnp.asarray(0, jnp.int32), donate=(0,))
+    report.compiled(run)
+    for epoch in range(epochs):
+        start_time = time.perf_counter()
+        inputs = host(epoch)
+        collected: dict[str, list[np.ndarray]] = {}
+        for start in range(0, steps_per_epoch, most):
+            count = min(most, steps_per_epoch - start)
+            state, metrics = run.call(state, data, chunk(inputs, start), jnp.asarray(count, jnp.int32))
+            for name, values in jax.device_get(metrics).items():
+                collected.setdefault(name, []).append(values[:count])
+            _check_finite(collected, epoch, start)
+            report.progress(epoch, epochs, start + count, steps_per_epoch, _means(collected))
+        report.epoch(epoch, epochs, _means(collected), state, time.perf_counter() - start_time)
+    return state, run
+
+
+def _means(collected: dict[str, list[np.ndarray]]) -> dict[str, float]:
+    """Mean over an epoch's steps; NaN marks steps in which the alphas rested."""
+    means = {}
+    for name, chunks in collected.items():
+        values = np.concatenate(chunks).astype(np.float64)
+        values = values[~np.isnan(values)]
+        means[name] = float(values.mean()) if len(values) else math.nan
+    return means
+
+
+def _check_finite(collected: dict[str, list[np.ndarray]], epoch: int, start: int) -> None:
+    losses = collected["train_loss"][-1]
+    if not np.isfinite(losses).all():
+        step = start + int(np.flatnonzero(~np.isfinite(losses))[0])
+        raise UserError(
+            f"The training loss became {losses[step - start]} in epoch {epoch}, step {step}. A lower learning rate or a "
+            "stronger gradient clip may help."
+        )

@@ -1,0 +1,42 @@
+"""The task of every image search and training: cross-entropy over classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from jaxnas.nets import Network
+from jaxnas.search import Loss, Scalars
+
+
+def cross_entropy(network: Network) -> Loss:
+    """Mean cross-entropy of a supernet, with accuracy as a metric.
+
+    The batch is ``{"images": [N, H, W, 3] float, "labels": [N] int}``.
+    """
+
+    def loss(weights: Any, mixture: Any, batch: Any, key: Array, scalars: Scalars) -> tuple[Array, dict[str, Any]]:
+        logits, moments = network.forward(weights, mixture, batch["images"], key, scalars)
+        return mean_cross_entropy(logits, batch["labels"]), {
+            "moments": moments,
+            "metrics": {"accuracy": accuracy(logits, batch["labels"])},
+        }
+
+    return loss
+
+
+def mean_cross_entropy(logits_NxK: Array, labels_N: Array) -> Array:
+    """Mean over the batch of ``-log softmax(logits)[label]``.
+
+    >>> round(float(mean_cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 4)
+    1.3863
+    """
+    return optax.losses.softmax_cross_entropy_with_integer_labels(logits_NxK, labels_N).mean()
+
+
+def accuracy(logits_NxK: Array, labels_N: Array) -> Array:
+    """Share of labels that have the largest logit."""
+    return (logits_NxK.argmax(-1) == labels_N).mean()

@@ -1,0 +1,291 @@
+"""One run: search a cell, derive its genotype, train the network it stands for, and random cells at the same budget."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jaxnas.compiling import Compiled
+from jaxnas.console import Console
+from jaxnas.data import Dataset, augment
+from jaxnas.derive import derive
+from jaxnas.feeding import check_batch, epochs_of_steps, fresh_batches, index_batches
+from jaxnas.losses import cross_entropy
+from jaxnas.methods import darts
+from jaxnas.nets import Network, Shape, supernet
+from jaxnas.recipes import Recipe, SearchRecipe
+from jaxnas.relaxations import initial_alphas
+from jaxnas.run_folder import (
+    ALPHAS,
+    CONFIG,
+    ENVIRONMENT,
+    GENOTYPE_JSON,
+    GENOTYPE_TEXT,
+    LOG,
+    NETWORK,
+    RESULT,
+    SUPERNET,
+    TIMING,
+    RunFolder,
+    environment,
+    plain,
+)
+from jaxnas.search import TRAIN_BATCH, VALID_BATCH, SearchState, draw, initial_state, search_step
+from jaxnas.spaces import CellSpace, Genotype, random_genotype, to_json, to_text
+from jaxnas.training import network_of, train
+
+
+@dataclasses.dataclass
+class Seconds:
+    """Wall-clock seconds by stage; trace and compile are of all programs of the run."""
+
+    imports: float = 0.0
+    trace: float = 0.0
+    compile: float = 0.0
+    search: float = 0.0
+    train: float = 0.0
+    total: float = 0.0
+
+    def add_compilation(self, compiled: Any) -> None:
+        self.trace += compiled.trace_seconds
+        self.compile += compiled.compile_seconds
+
+
+class StageReport:
+    """Hands one stage's progress to the screen and the run's files."""
+
+    def __init__(self, stage: str, console: Console, folder: RunFolder | None) -> None:
+        self.stage, self.console, self.folder = stage, console, folder
+        self.latest: Any = None
+
+    def compiled(self, compiled: Compiled) -> None:
+        self.console.compiled(self.stage, compiled)
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
+        self.console.progress(self.stage, epoch, epochs, step, steps, metrics)
+
+    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
+        self.latest = state
+        line: dict[str, Any] = {"stage": self.stage, "epoch": epoch, **metrics}
+        if isinstance(state, SearchState):
+            line["alphas"] = {kind: np.asarray(alpha).tolist() for kind, alpha in state.alphas.items()}
+        if self.folder is not None:
+            self.folder.append(LOG, line)
+            self.folder.append(TIMING, {"stage": self.stage, "epoch": epoch, "seconds": round(seconds, 3)})
+        self.console.epoch(self.stage, epoch, epochs, metrics, seconds)
+
+
+def search_network(recipe: SearchRecipe, dataset: Dataset) -> Network:
+    """The supernet of a search.
+
+    Raises:
+      UserError: a size that it cannot have.
+    """
+    shape = Shape(recipe.channels, recipe.cells, dataset.classes, dataset.image_size, recipe.affine)
+    return supernet(recipe.build_space(), shape)
+
+
+def search_cell(
+    recipe: Recipe, dataset: Dataset, network: Network, report: StageReport, steps: int | None = None
+) -> tuple[SearchState, Compiled]:
+    """The search alone: the state after the last step and the compiled program's seconds.
+
+    Args:
+      recipe: what to search, and how.
+      dataset: its two search halves are used, nothing else of it.
+      network: as from :func:`search_network`.
+      report: told of progress.
+      steps: do only so many steps of one epoch.
+
+    Raises:
+      UserError: a loss that is not finite.
+    """
+    search = recipe.search
+    halves = {"train": dataset.search_train, "valid": dataset.search_valid}
+    sizes = {half: len(split.labels) for half, split in halves.items()}
+    # The steps of an epoch are the training half's; a shorter validation half bounds them where it is gone through.
+    steps_per_epoch = steps or (min(sizes.values()) if search.valid_order == "shuffled" else sizes["train"]) // search.batch
+    space = search.build_space()
+    method = darts(search, space, steps_per_epoch)
+    keys = [jax.random.fold_in(jax.random.key(recipe.seed), purpose) for purpose in range(5)]
+    weights, batch_statistics = network.init(keys[0])
+    state = initial_state(method, keys[2], weights, initial_alphas(space, keys[1]), batch_statistics)
+    loss = cross_entropy(network)
+    step = search_step(method, loss, loss)
+
+    def data_step(state: SearchState, data: Any, train_indices: Array, valid_indices: Array) -> tuple[SearchState, dict[str, Array]]:
+        def batch(half: str, indices: Array, purpose: int) -> dict[str, Array]:
+            key = draw(state.key, state.step, purpose)
+            images = augment(key, data[half]["images"][indices], search.augmentation, dataset.mean, dataset.std)
+            return {"images": images, "labels": data[half]["labels"][indices]}
+
+        return step(state, batch("train", train_indices, TRAIN_BATCH), batch("valid", valid_indices, VALID_BATCH))
+
+    valid_batches = index_batches if search.valid_order == "shuffled" else fresh_batches
+
+    def indices(epoch: int) -> tuple[Array, Array]:
+        train_key, valid_key = (jax.random.fold_in(key, epoch) for key in keys[3:])
+        return (
+            index_batches(train_key, sizes["train"], search.batch, steps_per_epoch),
+            valid_batches(valid_key, sizes["valid"], search.batch, steps_per_epoch),
+        )
+
+    data = {half: {"images": jnp.asarray(split.images), "labels": jnp.asarray(split.labels)} for half, split in halves.items()}
+    epochs = 1 if steps else search.epochs
+    return epochs_of_steps(data_step, state, data, indices, epochs, steps_per_epoch, report)
+
+
+def check(recipe: Recipe, dataset: Dataset) -> None:
+    """Refuses what could not run, before anything is written.
+
+    Raises:
+      UserError: a batch larger than its split, a network that cannot be built.
+    """
+    halves = {"training half of the search": dataset.search_train, "validation half of the search": dataset.search_valid}
+    for half, split in halves.items():
+        check_batch(recipe.search.batch, len(split.labels), half)
+    search_network(recipe.search, dataset)
+    any_genotype = random_genotype(recipe.search.build_space(), np.random.Generator(np.random.PCG64(0)))
+    check_training(any_genotype, recipe, dataset)
+
+
+def check_training(genotype: Genotype, recipe: Recipe, dataset: Dataset) -> None:
+    """Refuses a training that could not run; raises as :func:`check`."""
+    check_batch(recipe.train.batch, len(dataset.train.labels), "training set")
+    network_of(genotype, recipe.train, dataset)
+
+
+def run(name: str, recipe: Recipe, dataset: Dataset, folder: RunFolder, console: Console, import_seconds: float) -> dict[str, Any]:
+    """The whole run; returns what is written to ``result.json``.
+
+    The test split is read only by :func:`jaxnas.training.train`, once for each network, after its last epoch.
+    """
+    start = time.perf_counter()
+    seconds = Seconds(imports=import_seconds)
+    space = recipe.search.build_space()
+    network = search_network(recipe.search, dataset)
+    folder.write_json(CONFIG, {"recipe": name, **plain(recipe)})
+    folder.write_json(ENVIRONMENT, environment())
+    console.first_screen(name, recipe, dataset, space, network)
+
+    report = StageReport("search", console, folder)
+    began = time.perf_counter()
+    try:
+        state, compiled = search_cell(recipe, dataset, network, report)
+    except KeyboardInterrupt:
+        if report.latest is not None:
+            _write_search(folder, report.latest, derive(space, report.latest.alphas), recipe)
+            console.note(f"The search was interrupted; its state after the last epoch is in {folder.path}.")
+        raise
+    seconds.add_compilation(compiled)
+    seconds.search = time.perf_counter() - began - compiled.trace_seconds - compiled.compile_seconds
+    genotype = derive(space, state.alphas)
+    _write_search(folder, state, genotype, recipe)
+    console.genotype(genotype)
+
+    rng = np.random.Generator(np.random.PCG64([recipe.seed, 1]))
+    candidates = [("found", genotype)] + [(f"random {i + 1}", random_genotype(space, rng)) for i in range(recipe.random_cells)]
+    rows = [_train_row(label, candidate, recipe, dataset, folder, console, seconds) for label, candidate in candidates]
+    seconds.total = import_seconds + time.perf_counter() - start
+    result = _result(name, recipe, space, rows, network, seconds)
+    folder.write_json(RESULT, result)
+    console.last_screen(result, folder.path)
+    return result
+
+
+def train_only(
+    name: str, recipe: Recipe, genotype: Genotype, dataset: Dataset, folder: RunFolder, console: Console, import_seconds: float
+) -> dict[str, Any]:
+    """Trains the network of a genotype that is given; returns what is written to ``result.json``."""
+    start = time.perf_counter()
+    seconds = Seconds(imports=import_seconds)
+    folder.write_json(CONFIG, {"recipe": name, **plain(recipe)})
+    folder.write_json(ENVIRONMENT, environment())
+    _write_genotype(folder, genotype, recipe)
+    console.genotype(genotype)
+    row = _train_row("given", genotype, recipe, dataset, folder, console, seconds)
+    seconds.total = import_seconds + time.perf_counter() - start
+    result = {
+        "recipe": name,
+        "dataset": recipe.dataset,
+        "seed": recipe.seed,
+        "given": row,
+        "seconds": _rounded(seconds),
+    }
+    folder.write_json(RESULT, result)
+    console.note(f"test accuracy {row['test_accuracy']:.2%}, {row['parameters']:,} parameters; files: {folder.path}/")
+    return result
+
+
+def _train_row(
+    label: str, genotype: Genotype, recipe: Recipe, dataset: Dataset, folder: RunFolder, console: Console, seconds: Seconds
+) -> dict[str, Any]:
+    """Trains one network and keeps the weights of all but the random ones."""
+    began = time.perf_counter()
+    trained = train(genotype, recipe.train, dataset, recipe.seed, StageReport(f"train {label}", console, folder))
+    elapsed = time.perf_counter() - began - trained.trace_seconds - trained.compile_seconds
+    seconds.add_compilation(trained)
+    seconds.train += elapsed
+    folder.append(LOG, {"stage": f"train {label}", "test_accuracy": trained.test_accuracy})
+    if not label.startswith("random"):
+        folder.write_arrays(NETWORK, {"weights": trained.weights, "statistics": trained.statistics})
+    return {
+        "cell": label,
+        "genotype": to_text(genotype),
+        "test_accuracy": trained.test_accuracy,
+        "parameters": trained.parameters,
+        "train_seconds": round(elapsed, 3),
+    }
+
+
+def dry_run(name: str, recipe: Recipe, dataset: Dataset, console: Console) -> Genotype:
+    """Two steps of the search and the network of what they lead to, so that errors show before hours are spent. Writes nothing."""
+    space = recipe.search.build_space()
+    network = search_network(recipe.search, dataset)
+    console.first_screen(name, recipe, dataset, space, network)
+    state, _ = search_cell(recipe, dataset, network, StageReport("search", console, None), steps=2)
+    genotype = derive(space, state.alphas)
+    network = network_of(genotype, recipe.train, dataset)
+    console.note(f"Dry run: two steps done, nothing written. The network to be trained would have {network.parameters:,} parameters.")
+    return genotype
+
+
+def _write_search(folder: RunFolder, state: SearchState, genotype: Genotype, recipe: Recipe) -> None:
+    folder.write_arrays(ALPHAS, state.alphas)
+    folder.write_arrays(SUPERNET, state.weights)
+    _write_genotype(folder, genotype, recipe)
+
+
+def _write_genotype(folder: RunFolder, genotype: Genotype, recipe: Recipe) -> None:
+    folder.write_json(GENOTYPE_JSON, to_json(genotype, recipe.search.space))
+    folder.write_text(GENOTYPE_TEXT, to_text(genotype) + "\n")
+
+
+def _result(name: str, recipe: Recipe, space: CellSpace, rows: list[dict[str, Any]], network: Network, seconds: Seconds) -> dict[str, Any]:
+    random = [row["test_accuracy"] for row in rows[1:]]
+    return {
+        "recipe": name,
+        "dataset": recipe.dataset,
+        "space": recipe.search.space,
+        "genotypes_in_space": space.size,
+        "seed": recipe.seed,
+        "supernet_parameters": network.parameters,
+        "alphas": space.alphas,
+        "found": rows[0],
+        "random": rows[1:],
+        "random_mean": statistics.mean(random) if random else None,
+        # Sample deviation: of one cell there is none.
+        "random_std": statistics.stdev(random) if len(random) > 1 else None,
+        "seconds": _rounded(seconds),
+    }
+
+
+def _rounded(seconds: Seconds) -> dict[str, float]:
+    return {stage: round(value, 3) for stage, value in dataclasses.asdict(seconds).items()}

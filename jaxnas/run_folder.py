@@ -1,0 +1,150 @@
+"""The folder that a run leaves: what was asked, where it ran, what happened, what was found."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnas.errors import UserError
+
+CONFIG, ENVIRONMENT, LOG, TIMING, RESULT = "config.json", "environment.json", "log.jsonl", "timing.jsonl", "result.json"
+GENOTYPE_JSON, GENOTYPE_TEXT = "genotype.json", "genotype.txt"
+ALPHAS, SUPERNET, NETWORK = "alphas.npz", "supernet.npz", "network.npz"
+FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK)
+
+
+class RunFolder:
+    """Writes a run's files; each whole file appears at once or not at all.
+
+    Args:
+      path: the folder, made when the run starts.
+      overwrite: replace the files of an earlier run there. Other files are never touched.
+
+    Raises:
+      UserError: it exists and ``overwrite`` is not set, or it cannot be made, or what stands there is no run.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        self.path = Path(path)
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"{self.path} is a file, not a folder. Choose another --out.")
+        if self.path.is_dir() and any(self.path.iterdir()):
+            if not overwrite:
+                raise UserError(f"{self.path} exists. Give --overwrite to replace the run in it, or another --out.")
+            if not (self.path / CONFIG).exists():
+                raise UserError(f"{self.path} holds files but no run ({CONFIG} is missing): nothing was overwritten. Choose another --out.")
+            for name in FILES:
+                (self.path / name).unlink(missing_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
+
+    def write_text(self, name: str, text: str) -> None:
+        """Writes a file by way of another name, so that a kill leaves the old one or the new one."""
+        temporary = self.path / f".{name}.part"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.path / name)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Writes a JSON file, indented."""
+        self.write_text(name, json.dumps(content, indent=2) + "\n")
+
+    def append(self, name: str, line: dict[str, Any]) -> None:
+        """Adds a line to a JSON lines file; what is no number becomes null."""
+        line = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in line.items()}
+        with (self.path / name).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def write_arrays(self, name: str, tree: Any) -> None:
+        """Writes a tree of arrays as ``.npz``, one array a leaf, named by its path."""
+        temporary = self.path / f".{name}.part"
+        with temporary.open("wb") as file:
+            np.savez(file, **flat_names(tree))
+        temporary.replace(self.path / name)
+
+
+def flat_names(tree: Any) -> dict[str, np.ndarray]:
+    """A nested dictionary of arrays as one flat one, keys joined by dots.
+
+    >>> flat_names({"stem": {0: np.ones(2)}})
+    {'stem.0': array([1., 1.])}
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {".".join(str(getattr(part, "key", part)) for part in path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def read_arrays(path: Path, like: Any) -> Any:
+    """Reads what ``write_arrays`` wrote, into the form of ``like``.
+
+    Raises:
+      UserError: a missing or damaged file, or arrays that do not fit ``like``.
+    """
+    try:
+        with np.load(path) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: the run has no weights. Was it stopped before its end?") from error
+    except Exception as error:  # A damaged archive raises whatever its first bad byte leads to.
+        raise UserError(f"{path} is damaged: {error}") from error
+    expected = {name: leaf.shape for name, leaf in flat_names(like).items()}
+    found = {name: array.shape for name, array in arrays.items()}
+    if expected != found:
+        differ = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        name = differ[0]
+        raise UserError(
+            f"{path} does not fit the network: {len(differ)} arrays differ, the first is {name}: "
+            f"{found.get(name, 'missing')} in the file, {expected.get(name, 'not known')} in the network."
+        )
+    leaves, form = jax.tree.flatten(like)
+    return jax.tree.unflatten(form, [arrays[name] for name in expected])
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of a run.
+
+    Raises:
+      UserError: it is missing or does not parse.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing. Is {path.parent} the folder of a run?") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}.") from error
+
+
+def environment() -> dict[str, Any]:
+    """Device, versions and platform."""
+    packages = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")
+    return {
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in packages},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "arguments": sys.argv[1:],
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def plain(config: Any) -> Any:
+    """A dataclass as plain dictionaries, for JSON."""
+    return dataclasses.asdict(config)

@@ -1,0 +1,267 @@
+"""The bi-level search step as one pure function over one state, and many of them as one compiled program."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+from jaxnas.hypergradients import Hypergradient
+from jaxnas.relaxations import Relax
+
+Scalars = dict[str, Array]
+Batch = Any
+
+Loss = Callable[[Any, Any, Batch, Array, Scalars], tuple[Array, dict[str, Any]]]
+"""``loss(weights, mixture, batch, key, scalars) -> value, aux``.
+
+``aux`` may hold ``metrics`` (scalars to report), ``moments`` (of the batch norms) and ``carry`` (the state of a recurrent network, which
+comes back as ``batch["carry"]`` in the next step on the same stream).
+"""
+
+Restage = Callable[["SearchState", Array], tuple[Any, "SearchState"]]
+"""``restage(state, key) -> space, state``: what happens between two compiled stages (P-DARTS, DrNAS); the step is then built anew."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class SearchState:
+    """All that a search carries from one step to the next; plain pytrees.
+
+    Attributes:
+      step: number of steps done, int32.
+      key: the search's one random key; every draw folds in the step and a purpose.
+      weights, alphas: the two levels.
+      weight_state, alpha_state: of their optimizers.
+      statistics: running averages of the batch norms' moments, or None where the method keeps none.
+      duals: multipliers of constrained objectives.
+      carry: recurrent states of the two streams, ``{"train": ..., "valid": ...}``, or None.
+    """
+
+    step: Array
+    key: Array
+    weights: Any
+    alphas: Any
+    weight_state: Any
+    alpha_state: Any
+    statistics: Any = None
+    duals: Any = None
+    carry: Any = None
+
+
+def _task_loss_only(task_loss: Array, costs: Any, duals: Any) -> Array:
+    return task_loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A search method: a record of pure functions. The defaults are DARTS's.
+
+    Attributes:
+      relax: alphas to mixture and probabilities, see :mod:`jaxnas.relaxations`.
+      hypergradient: gradient of the validation loss in the alphas, made with ``has_aux=True``.
+      weight_optimizer, alpha_optimizer: the two updates.
+      virtual_update: ``weight_state -> (transformation, its state)``, the step that an unrolled gradient imagines.
+      order: which update comes first; the second one sees what the first one changed.
+      weight_steps_per_alpha_step: the alphas move in every so-many-th step.
+      alphas_from_step: and not before this one.
+      scalars: ``step -> dict`` of traced scalars (epoch, temperature, ...).
+      costs: ``probabilities -> costs``, expected latency and the like.
+      objective: ``(task_loss, costs, duals) -> value``, what the alphas minimise.
+      update_duals: ``(duals, costs) -> duals``.
+      after_update: ``(alphas before, alphas after, mixture) -> alphas``, such as ProxylessNAS's rescaling.
+      weight_mask: ``(mixture, weights) -> mask`` in the form of the weights: where it is 0 neither the weight nor what the
+        optimizer keeps of it moves; None to update all.
+      running_momentum: weight of the old value in the running averages of the moments of the weight steps' batches
+        (PyTorch's default: 0.9); None to keep no averages.
+    """
+
+    relax: Relax
+    hypergradient: Hypergradient
+    weight_optimizer: optax.GradientTransformation
+    alpha_optimizer: optax.GradientTransformation
+    virtual_update: Callable[[Any], tuple[optax.GradientTransformation, Any]]
+    order: Literal["alphas_first", "weights_first"] = "alphas_first"
+    weight_steps_per_alpha_step: int = 1
+    alphas_from_step: int = 0
+    scalars: Callable[[Array], Scalars] = lambda step: {}
+    costs: Callable[[Any], Any] = lambda probabilities: {}
+    objective: Callable[[Array, Any, Any], Array] = _task_loss_only
+    update_duals: Callable[[Any, Any], Any] = lambda duals, costs: duals
+    after_update: Callable[[Any, Any, Any], Any] = lambda before, after, mixture: after
+    weight_mask: Callable[[Any, Any], Any] | None = None
+    running_momentum: float | None = None
+
+
+def initial_state(
+    method: Method, key: Array, weights: Any, alphas: Any, statistics: Any = None, duals: Any = None, carry: Any = None
+) -> SearchState:
+    """The state before the first step."""
+    return SearchState(
+        step=jnp.zeros((), jnp.int32),
+        key=key,
+        weights=weights,
+        alphas=alphas,
+        weight_state=method.weight_optimizer.init(weights),
+        alpha_state=method.alpha_optimizer.init(alphas),
+        statistics=None if method.running_momentum is None else statistics,
+        duals=duals,
+        carry=carry,
+    )
+
+
+# Purposes of random draws within a step.
+WEIGHT_STEP, ALPHA_STEP, TRAIN_BATCH, VALID_BATCH, RELAX_FOR_WEIGHTS, RELAX_FOR_ALPHAS = range(6)
+
+
+def draw(key: Array, step: Array, purpose: int) -> Array:
+    """The key of one purpose in one step; nothing else in a search makes keys."""
+    return jax.random.fold_in(jax.random.fold_in(key, step), purpose)
+
+
+def search_step(
+    method: Method, weight_loss: Loss, alpha_loss: Loss
+) -> Callable[[SearchState, Batch, Batch], tuple[SearchState, dict[str, Array]]]:
+    """The step ``(state, train_batch, valid_batch) -> (state, metrics)`` of a method; pure, to be jitted by the caller.
+
+    Args:
+      method: the record of functions.
+      weight_loss: what the weights minimise, also the lower level of an unrolled gradient.
+      alpha_loss: what the alphas minimise but for costs (they may differ, as in label smoothing).
+
+    Returns:
+      The step. Its metrics are ``train_loss`` (before the weight update), ``valid_loss`` (where the hypergradient was taken),
+      ``weight_gradient_norm`` (before clipping), ``alpha_gradient_norm``, the losses' own metrics under ``train_`` and
+      ``valid_``, and the costs. In a step without alpha update those of the validation batch are NaN.
+    """
+
+    def with_carry(batch: Batch, state: SearchState, stream: str) -> Batch:
+        return batch if state.carry is None else {**batch, "carry": state.carry[stream]}
+
+    def keep_carry(state: SearchState, aux: dict[str, Any], stream: str) -> SearchState:
+        return state if state.carry is None else dataclasses.replace(state, carry={**state.carry, stream: aux["carry"]})
+
+    def weights_objective(state: SearchState, scalars: Scalars, batch: Batch) -> Callable[[Any, Any], Any]:
+        def objective(weights: Any, alphas: Any) -> Any:
+            mixture, _ = method.relax(alphas, draw(state.key, state.step, RELAX_FOR_WEIGHTS), scalars, "weights")
+            value, aux = weight_loss(weights, mixture, batch, draw(state.key, state.step, WEIGHT_STEP), scalars)
+            return value, {**aux, "mixture": mixture}
+
+        return objective
+
+    def alphas_objective(state: SearchState, scalars: Scalars, batch: Batch) -> Callable[[Any, Any], Any]:
+        def objective(weights: Any, alphas: Any) -> Any:
+            mixture, probabilities = method.relax(alphas, draw(state.key, state.step, RELAX_FOR_ALPHAS), scalars, "alphas")
+            task_loss, aux = alpha_loss(weights, mixture, batch, draw(state.key, state.step, ALPHA_STEP), scalars)
+            costs = method.costs(probabilities)
+            return method.objective(task_loss, costs, state.duals), {**aux, "mixture": mixture, "costs": costs}
+
+        return objective
+
+    def update_weights(state: SearchState, scalars: Scalars, train_batch: Batch) -> tuple[SearchState, dict[str, Array]]:
+        objective = weights_objective(state, scalars, with_carry(train_batch, state, "train"))
+        (value, aux), gradient = jax.value_and_grad(objective, has_aux=True)(state.weights, state.alphas)
+        updates, weight_state = method.weight_optimizer.update(gradient, state.weight_state, state.weights)
+        weights = optax.apply_updates(state.weights, updates)
+        if method.weight_mask is not None:
+            mask = method.weight_mask(aux["mixture"], state.weights)
+            weights = jax.tree.map(_where, mask, weights, state.weights)
+            # Where a state leaf belongs to a weight it keeps its old value too; counters go on.
+            weight_state = optax.tree.map_params(
+                method.weight_optimizer, lambda new, old, m: _where(m, new, old), weight_state, state.weight_state, mask
+            )
+        statistics = state.statistics
+        if statistics is not None:
+            keep = method.running_momentum
+            statistics = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, statistics, aux["moments"])
+        state = dataclasses.replace(state, weights=weights, weight_state=weight_state, statistics=statistics)
+        metrics = {f"train_{name}": metric for name, metric in aux.get("metrics", {}).items()}
+        norm = optax.tree.norm(gradient)
+        return keep_carry(state, aux, "train"), {"train_loss": value, "weight_gradient_norm": norm, **metrics}
+
+    def update_alphas(
+        state: SearchState, scalars: Scalars, train_batch: Batch, valid_batch: Batch
+    ) -> tuple[SearchState, dict[str, Array]]:
+        (value, aux), gradient = method.hypergradient(
+            weights_objective(state, scalars, with_carry(train_batch, state, "train")),
+            alphas_objective(state, scalars, with_carry(valid_batch, state, "valid")),
+            state.weights,
+            state.alphas,
+            *method.virtual_update(state.weight_state),
+        )
+        updates, alpha_state = method.alpha_optimizer.update(gradient, state.alpha_state, state.alphas)
+        alphas = method.after_update(state.alphas, optax.apply_updates(state.alphas, updates), aux["mixture"])
+        duals = method.update_duals(state.duals, aux["costs"])
+        state = dataclasses.replace(state, alphas=alphas, alpha_state=alpha_state, duals=duals)
+        metrics = {f"valid_{name}": metric for name, metric in aux.get("metrics", {}).items()}
+        norm = optax.tree.norm(gradient)
+        return keep_carry(state, aux, "valid"), {"valid_loss": value, "alpha_gradient_norm": norm, **metrics, **aux["costs"]}
+
+    def maybe_update_alphas(
+        state: SearchState, scalars: Scalars, train_batch: Batch, valid_batch: Batch
+    ) -> tuple[SearchState, dict[str, Array]]:
+        if method.weight_steps_per_alpha_step == 1 and method.alphas_from_step == 0:
+            return update_alphas(state, scalars, train_batch, valid_batch)
+        shapes = jax.eval_shape(update_alphas, state, scalars, train_batch, valid_batch)[1]
+
+        def rest(state: SearchState, *_: Any) -> tuple[SearchState, dict[str, Array]]:
+            return state, jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), shapes)
+
+        # One program for steps with and without: freezing the alphas costs no second compilation.
+        due = (state.step >= method.alphas_from_step) & (state.step % method.weight_steps_per_alpha_step == 0)
+        return lax.cond(due, update_alphas, rest, state, scalars, train_batch, valid_batch)
+
+    def step(state: SearchState, train_batch: Batch, valid_batch: Batch) -> tuple[SearchState, dict[str, Array]]:
+        scalars = method.scalars(state.step)
+        if method.order == "alphas_first":
+            state, alpha_metrics = maybe_update_alphas(state, scalars, train_batch, valid_batch)
+            state, weight_metrics = update_weights(state, scalars, train_batch)
+        else:
+            state, weight_metrics = update_weights(state, scalars, train_batch)
+            state, alpha_metrics = maybe_update_alphas(state, scalars, train_batch, valid_batch)
+        return dataclasses.replace(state, step=state.step + 1), {**weight_metrics, **alpha_metrics}
+
+    return step
+
+
+def _where(mask: Any, new: Array, old: Array) -> Array:
+    return jnp.where(jnp.asarray(mask, bool), new, old)
+
+
+def many_steps(step: Callable[..., tuple[Any, dict[str, Array]]], most: int) -> Callable[..., tuple[Any, dict[str, Array]]]:
+    """Up to ``most`` steps in one dispatch, the number traced: one program serves every chunk of an epoch.
+
+    Args:
+      step: ``(state, data, *inputs) -> (state, metrics)`` with scalar metrics.
+      most: length of the leading axis of the stacked inputs.
+
+    Returns:
+      ``(state, data, stacked inputs, count) -> (state, metrics)``; the metrics are ``[most]``, valid up to ``count``. ``data`` is
+      the same in every step: the images, resident on the device.
+
+    >>> run = many_steps(lambda state, data, x: (state + data * x, {"x": x}), most=4)
+    >>> state, metrics = run(0.0, 2.0, (jnp.arange(4.0),), 3)
+    >>> float(state)
+    6.0
+    """
+
+    def run(state: Any, data: Any, inputs: Any, count: Array) -> tuple[Any, dict[str, Array]]:
+        def at(i: Any) -> Any:
+            return jax.tree.map(lambda stacked: lax.dynamic_index_in_dim(stacked, i, keepdims=False), inputs)
+
+        shapes = jax.eval_shape(lambda state, inputs: step(state, data, *inputs)[1], state, at(0))
+        empty = jax.tree.map(lambda shape: jnp.zeros((most, *shape.shape), shape.dtype), shapes)
+
+        def one(i: Array, carry: Any) -> Any:
+            state, metrics = carry
+            state, found = step(state, data, *at(i))
+            return state, jax.tree.map(lambda series, value: series.at[i].set(value), metrics, found)
+
+        return lax.fori_loop(0, count, one, (state, empty))
+
+    return run

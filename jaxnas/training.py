@@ -1,0 +1,181 @@
+"""Training a derived network from scratch, and its accuracy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array, lax
+
+from jaxnas.compiling import Compiled, compile_ahead
+from jaxnas.data import Dataset, Split, augment, normalise
+from jaxnas.feeding import Report, check_batch, epochs_of_steps, index_batches
+from jaxnas.losses import accuracy, mean_cross_entropy
+from jaxnas.nets import Network, Shape, derived
+from jaxnas.optimizers import clip_by_torch_norm, cosine_by_epoch, sgd
+from jaxnas.recipes import TrainRecipe
+from jaxnas.spaces import Genotype
+
+RUNNING_MOMENTUM = 0.9  # Weight of the old value: PyTorch's momentum of 0.1.
+EVALUATION_BATCH = 250
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """What training carries from one step to the next.
+
+    Attributes:
+      step: number of steps done, int32.
+      key: every draw folds in the step.
+      weights, weight_state: and their optimizer's state.
+      statistics: running averages of the batch norms' moments.
+    """
+
+    step: Array
+    key: Array
+    weights: Any
+    weight_state: Any
+    statistics: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network.
+
+    Attributes:
+      weights, statistics: after the last epoch.
+      parameters: number of weights, the auxiliary head's not counted.
+      test_accuracy: after the last epoch, by running statistics, 0 to 1.
+      trace_seconds, compile_seconds: of the compiled steps and evaluation.
+    """
+
+    weights: Any
+    statistics: Any
+    parameters: int
+    test_accuracy: float
+    trace_seconds: float
+    compile_seconds: float
+
+
+def network_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Network:
+    """The network that a recipe trains for a genotype.
+
+    Raises:
+      UserError: a size that the network cannot have.
+    """
+    shape = Shape(recipe.channels, recipe.cells, dataset.classes, dataset.image_size)
+    return derived(genotype, shape, auxiliary=recipe.auxiliary_weight > 0)
+
+
+def optimizer(recipe: TrainRecipe, steps_per_epoch: int) -> optax.GradientTransformation:
+    """SGD of a training recipe; without a clip where that is 0."""
+    rate = cosine_by_epoch(recipe.learning_rate, recipe.learning_rate_end, recipe.epochs, steps_per_epoch)
+    descent = sgd(rate, recipe.momentum, recipe.weight_decay, recipe.nesterov)
+    return optax.chain(clip_by_torch_norm(recipe.clip), descent) if recipe.clip else descent
+
+
+def train_step(
+    network: Network, recipe: TrainRecipe, steps_per_epoch: int, mean: Any, std: Any
+) -> Callable[[TrainState, Any, Array], tuple[TrainState, dict[str, Array]]]:
+    """The step ``(state, data, indices) -> (state, metrics)``: augmentation, loss with auxiliary head, update, averages."""
+    update = optimizer(recipe, steps_per_epoch)
+
+    def step(state: TrainState, data: Any, indices: Array) -> tuple[TrainState, dict[str, Array]]:
+        for_augmentation, for_network = jax.random.split(jax.random.fold_in(state.key, state.step))
+        images = augment(for_augmentation, data["images"][indices], recipe.augmentation, mean, std)
+        labels = data["labels"][indices]
+        # As in the reference, the probability is drop_path * epoch / epochs: 0 in the first epoch.
+        drop_path = recipe.drop_path * (state.step // steps_per_epoch) / recipe.epochs
+
+        def loss(weights: Any) -> tuple[Array, Any]:
+            (logits, auxiliary), moments = network.forward(weights, None, images, for_network, {"drop_path": drop_path})
+            value = mean_cross_entropy(logits, labels)
+            if auxiliary is not None:
+                value = value + recipe.auxiliary_weight * mean_cross_entropy(auxiliary, labels)
+            return value, (logits, moments)
+
+        (value, (logits, moments)), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)
+        updates, weight_state = update.update(gradient, state.weight_state, state.weights)
+        state = TrainState(
+            step=state.step + 1,
+            key=state.key,
+            weights=optax.apply_updates(state.weights, updates),
+            weight_state=weight_state,
+            statistics=jax.tree.map(lambda old, new: RUNNING_MOMENTUM * old + (1 - RUNNING_MOMENTUM) * new, state.statistics, moments),
+        )
+        return state, {"train_loss": value, "train_accuracy": accuracy(logits, labels)}
+
+    return step
+
+
+def train(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset, seed: int, report: Report) -> Trained:
+    """Trains a genotype's network on the whole training set and measures it once, after the last epoch, on the test set.
+
+    Raises:
+      UserError: a batch larger than the training set, a network that cannot be built, a loss that is not finite.
+    """
+    check_batch(recipe.batch, len(dataset.train.labels), "training set")
+    network = network_of(genotype, recipe, dataset)
+    steps_per_epoch = len(dataset.train.labels) // recipe.batch
+    init_key, step_key, order_key = (jax.random.fold_in(jax.random.key(seed), purpose) for purpose in (10, 11, 12))
+    weights, statistics = network.init(init_key)
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        key=step_key,
+        weights=weights,
+        weight_state=optimizer(recipe, steps_per_epoch).init(weights),
+        statistics=statistics,
+    )
+    data = {"images": jnp.asarray(dataset.train.images), "labels": jnp.asarray(dataset.train.labels)}
+    step = train_step(network, recipe, steps_per_epoch, dataset.mean, dataset.std)
+    state, compiled = epochs_of_steps(
+        step,
+        state,
+        data,
+        lambda epoch: (index_batches(jax.random.fold_in(order_key, epoch), len(dataset.train.labels), recipe.batch, steps_per_epoch),),
+        recipe.epochs,
+        steps_per_epoch,
+        report,
+    )
+    evaluation = compile_evaluation(network, dataset.test, weights, statistics, dataset)
+    return Trained(
+        weights=state.weights,
+        statistics=state.statistics,
+        parameters=network.parameters,
+        test_accuracy=evaluation.call(state.weights, state.statistics),
+        trace_seconds=compiled.trace_seconds + evaluation.trace_seconds,
+        compile_seconds=compiled.compile_seconds + evaluation.compile_seconds,
+    )
+
+
+def compile_evaluation(network: Network, split: Split, weights: Any, statistics: Any, dataset: Dataset) -> Compiled:
+    """A compiled ``(weights, statistics) -> accuracy`` of a derived network over a split, by running statistics."""
+    size = len(split.labels)
+    batch = min(EVALUATION_BATCH, size)
+    batches = -(-size // batch)
+    order = np.arange(batches * batch) % size  # The last batch is filled up, and its filling not counted.
+    counted = (np.arange(batches * batch) < size).reshape(batches, batch)
+
+    def correct(weights: Any, statistics: Any, images: Array, labels: Array, counted: Array) -> Array:
+        def one(total: Array, inputs: Any) -> tuple[Array, None]:
+            batch_images, batch_labels, count = inputs
+            x = normalise(batch_images, dataset.mean, dataset.std)
+            (logits, _), _ = network.forward(weights, None, x, jax.random.key(0), {}, statistics)
+            return total + ((logits.argmax(-1) == batch_labels) & count).sum(), None
+
+        return lax.scan(one, jnp.zeros((), jnp.int32), (images, labels, counted))[0]
+
+    images = jnp.asarray(split.images[order].reshape(batches, batch, *split.images.shape[1:]))
+    labels = jnp.asarray(split.labels[order].reshape(batches, batch))
+    compiled = compile_ahead(correct, weights, statistics, images, labels, jnp.asarray(counted))
+
+    def share(weights: Any, statistics: Any) -> float:
+        return int(compiled.call(weights, statistics, images, labels, jnp.asarray(counted))) / size
+
+    return dataclasses.replace(compiled, call=share)

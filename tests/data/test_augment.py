@@ -1,0 +1,127 @@
+"""Augmentation against a slow NumPy implementation of the reference's transforms, one image and one pixel at a time."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnas.data import Augmentation, augment, batch_indices, draw, epoch_order, normalise
+from jaxnas.errors import UserError
+
+MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+N, SIZE = 24, 8
+IMAGES = np.random.default_rng(0).integers(0, 256, (N, SIZE, SIZE, 3), dtype=np.uint8)
+
+compiled = jax.jit(augment, static_argnums=(2, 3, 4))
+
+
+def slow(images: np.ndarray, key: jax.Array, augmentation: Augmentation) -> np.ndarray:
+    """torchvision's RandomCrop, RandomHorizontalFlip, ToTensor, Normalize and DARTS's Cutout at the draws of ``key``."""
+    offsets, flips, centres = (np.asarray(x) for x in draw(key, len(images), images.shape[1], augmentation.crop_padding))
+    out = np.zeros(images.shape)
+    size, pad = images.shape[1], augmentation.crop_padding
+    for n, image in enumerate(images):
+        for row in range(size):
+            for column in range(size):
+                mirrored = size - 1 - column if augmentation.flip and flips[n] else column
+                i, j = row + offsets[n, 0] - pad, mirrored + offsets[n, 1] - pad
+                inside = 0 <= i < size and 0 <= j < size
+                out[n, row, column] = ((image[i, j] if inside else 0) / 255 - np.array(MEAN)) / np.array(STD)
+        mask = np.ones((size, size, 1))
+        y1, y2 = (np.clip(centres[n, 0] + d, 0, size) for d in (-(augmentation.cutout // 2), augmentation.cutout // 2))
+        x1, x2 = (np.clip(centres[n, 1] + d, 0, size) for d in (-(augmentation.cutout // 2), augmentation.cutout // 2))
+        mask[y1:y2, x1:x2] = 0.0
+        out[n] *= mask
+    return out
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        Augmentation(),
+        Augmentation(crop_padding=2),
+        Augmentation(flip=True),
+        Augmentation(cutout=4),
+        Augmentation(cutout=5),
+        Augmentation(crop_padding=4, flip=True, cutout=6),
+    ],
+    ids=str,
+)
+def test_agrees_with_a_pixel_by_pixel_implementation(augmentation: Augmentation) -> None:
+    key = jax.random.key(3)
+    found = compiled(key, IMAGES, augmentation, MEAN, STD)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, slow(IMAGES, key, augmentation), rtol=1e-5, atol=1e-6)
+
+
+def test_the_comparison_meets_every_case() -> None:
+    offsets, flips, centres = draw(jax.random.key(3), N, SIZE, 4)
+    assert {0, 8} <= set(np.asarray(offsets).ravel().tolist())
+    assert 0 < np.asarray(flips).sum() < N
+    assert {0, SIZE - 1} <= set(np.asarray(centres).ravel().tolist())
+
+
+def test_draws_are_uniform_over_their_whole_range_and_independent() -> None:
+    count = 40_000  # a crop and a centre have equal ranges here: drawn from one key they would be the same
+    offsets, flips, centres = (np.asarray(x) for x in draw(jax.random.key(1), count, 5, 2))
+    columns = [(offsets[:, 0], 5), (offsets[:, 1], 5), (flips.astype(int), 2), (centres[:, 0], 5), (centres[:, 1], 5)]
+    for k, (values, choices) in enumerate(columns):
+        np.testing.assert_allclose(np.bincount(values, minlength=choices) / count, 1 / choices, atol=0.0125)  # 5 sigma
+        for others, _ in columns[:k]:
+            assert abs(np.corrcoef(values, others)[0, 1]) < 5 / np.sqrt(count)
+
+
+def test_padding_is_black_and_cutout_is_zero() -> None:
+    white = np.full((200, 4, 4, 3), 255, np.uint8)
+    black, full = (np.asarray(normalise(jnp.full((3,), v, jnp.uint8), MEAN, STD)) for v in (0, 255))
+    cropped = np.asarray(augment(jax.random.key(0), jnp.asarray(white), Augmentation(crop_padding=2), MEAN, STD))[..., 0]
+    assert set(np.unique(cropped)) == {black[0], full[0]}
+    erased = np.asarray(augment(jax.random.key(0), jnp.asarray(white), Augmentation(cutout=2), MEAN, STD))[..., 0]
+    assert set(np.unique(erased)) == {np.float32(0.0), full[0]}
+    assert set((erased == 0).sum((1, 2)).tolist()) == {1, 2, 4}  # in a corner, at a border, inside
+
+
+def test_one_key_gives_one_result_and_another_key_another() -> None:
+    augmentation = Augmentation(crop_padding=4, flip=True, cutout=6)
+    first, again, other = (np.asarray(compiled(jax.random.key(k), IMAGES, augmentation, MEAN, STD)) for k in (7, 7, 8))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any((1, 2, 3)).all()
+
+
+def test_64_bits_change_nothing() -> None:
+    augmentation = Augmentation(crop_padding=4, flip=True, cutout=6)
+    narrow = compiled(jax.random.key(0), IMAGES, augmentation, MEAN, STD)
+    with jax.enable_x64(True):
+        wide = jax.jit(augment, static_argnums=(2, 3, 4))(jax.random.key(0), IMAGES, augmentation, MEAN, STD)
+        order = epoch_order(jax.random.key(0), 0, 9)
+        assert (wide.dtype, order.dtype, batch_indices(order, 1, 2).dtype) == (jnp.float32, jnp.int32, jnp.int32)
+    np.testing.assert_array_equal(wide, narrow)
+    np.testing.assert_array_equal(order, epoch_order(jax.random.key(0), 0, 9))
+
+
+def test_negative_sizes_are_refused() -> None:
+    with pytest.raises(UserError, match="crop_padding.*-1"):
+        Augmentation(crop_padding=-1)
+    with pytest.raises(UserError, match="cutout.*-2"):
+        Augmentation(cutout=-2)
+
+
+def test_an_epoch_visits_each_image_once_and_drops_the_remainder() -> None:
+    size, batch = 23, 5
+    key = jax.random.key(0)
+    cut = jax.jit(batch_indices, static_argnums=2)
+    orders = [np.asarray(jax.jit(epoch_order, static_argnums=2)(key, epoch, size)) for epoch in range(3)]
+    for order in orders:
+        np.testing.assert_array_equal(np.sort(order), np.arange(size))
+        visited = [np.asarray(cut(order, step, batch)) for step in range(size // batch)]
+        np.testing.assert_array_equal(np.concatenate(visited), order[:20])
+    assert not np.array_equal(orders[0], orders[1]) and not np.array_equal(orders[1], orders[2])
+    np.testing.assert_array_equal(orders[2], epoch_order(key, 2, size))
+
+
+@pytest.mark.parametrize("batch", [0, 4])
+def test_a_batch_that_the_data_cannot_fill_is_refused(batch: int) -> None:
+    with pytest.raises(UserError, match=f"between 1 and the number of images, 3, got {batch}"):
+        batch_indices(jnp.arange(3), 0, batch)
