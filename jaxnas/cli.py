@@ -131,7 +131,6 @@ def _derive(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-    import tyro
 
     from jaxnas import recipes, stored
 

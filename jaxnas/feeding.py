@@ -40,7 +40,9 @@ def check_batch(batch: int, size: int, what: str) -> None:
       UserError: the batch is larger than the split.
     """
     if batch > size:
-        raise UserError(f"A batch of {batch} does not fit the {what}, which has {size} images. Choose a batch of at most {size}.")
+        raise UserError(
+            f"A batch of {batch} does not fit the {what}, which has {size} images. Choose a batch of at most {size}."
+        )
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
@@ -82,11 +84,13 @@ def epochs_of_steps(
     """
     most = min(STEPS_PER_DISPATCH, steps_per_epoch)
 
-    def chunk(inputs: tuple[Array, ...], start: int) -> tuple[Array, ...]:
+    def chunk(inputs: tuple[np.ndarray, ...], start: int) -> tuple[Array, ...]:
         # The last chunk of an epoch is filled up with rows that are not run.
         return tuple(jnp.asarray(np.resize(rows[start : start + most], (most, *rows.shape[1:]))) for rows in inputs)
 
-    host = lambda epoch: tuple(np.asarray(rows) for rows in indices(epoch))  # noqa: E731
+    def host(epoch: int) -> tuple[np.ndarray, ...]:
+        return tuple(np.asarray(rows) for rows in indices(epoch))
+
     run = compile_ahead(many_steps(step, most), state, data, chunk(host(0), 0), jnp.asarray(0, jnp.int32), donate=(0,))
     report.compiled(run)
     for epoch in range(epochs):

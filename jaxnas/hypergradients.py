@@ -1,15 +1,16 @@
 """Gradients of a validation loss in the upper variables of a bilevel problem.
 
-The lower variables (``weights``) minimise ``train_loss(weights, alphas)``, the upper ones (``alphas``) minimise ``valid_loss`` at
-the weights so found. Each constructor returns a function of one signature, usable with any two losses:
+The lower variables (``weights``) minimise ``train_loss(weights, alphas)``, the upper ones (``alphas``) minimise
+``valid_loss`` at the weights so found. Each constructor returns a function of one signature, usable with any two losses:
 
     hypergradient(train_loss, valid_loss, weights, alphas, virtual_update, virtual_state) -> value, gradient
 
-* ``train_loss(weights, alphas)`` and ``valid_loss(weights, alphas)`` return a scalar, or ``(scalar, aux)`` where the constructor got
-  ``has_aux=True``; weights and alphas are any pytrees of floating arrays.
+* ``train_loss(weights, alphas)`` and ``valid_loss(weights, alphas)`` return a scalar, or ``(scalar, aux)`` where the
+  constructor got ``has_aux=True``; weights and alphas are any pytrees of floating arrays.
 * ``virtual_update`` is the optax transformation by which the weights are thought to move, with its current state: the
   real optimizer's, or another (DARTS's has momentum and decay but does not clip).
-* ``value`` is the validation loss where the gradient was taken, with its aux if there is one; ``gradient`` has the form of the alphas.
+* ``value`` is the validation loss where the gradient was taken, with its aux if there is one; ``gradient`` has the form
+  of the alphas.
 """
 
 from __future__ import annotations
@@ -35,7 +36,12 @@ def first_order(has_aux: bool = False) -> Hypergradient:
     """
 
     def hypergradient(
-        train_loss: Loss, valid_loss: Loss, weights: Any, alphas: Any, virtual_update: optax.GradientTransformation, virtual_state: Any
+        train_loss: Loss,
+        valid_loss: Loss,
+        weights: Any,
+        alphas: Any,
+        virtual_update: optax.GradientTransformation,
+        virtual_state: Any,
     ) -> tuple[Any, Any]:
         return jax.value_and_grad(valid_loss, argnums=1, has_aux=has_aux)(weights, alphas)
 
@@ -45,9 +51,9 @@ def first_order(has_aux: bool = False) -> Hypergradient:
 def unrolled(steps: int = 1, has_aux: bool = False) -> Hypergradient:
     """The exact gradient through ``steps`` virtual updates of the weights (DARTS, eq. 6 and 7, without its approximation).
 
-    With w' = w + U(g), g the training gradient: d alphas = d valid(w') / d alphas + (d g / d alphas)^T u, where u is the pullback
-    of d valid / d w' through U - through clipping, momentum, Adam's moments, whatever U does. The product with the mixed
-    second derivative is the forward derivative of the gradient along u (forward over reverse), never reverse over reverse.
+    With w' = w + U(g), g the training gradient: d alphas = d valid(w') / d alphas + (d g / d alphas)^T u, where u is the
+    pullback of d valid / d w' through U - through clipping, momentum, Adam's moments, whatever U does. The product with the
+    mixed second derivative is the forward derivative of the gradient along u (forward over reverse), never reverse over reverse.
 
     >>> loss = lambda w, a: (w - a) ** 2
     >>> sgd = optax.sgd(0.25)
@@ -57,7 +63,12 @@ def unrolled(steps: int = 1, has_aux: bool = False) -> Hypergradient:
     """
 
     def hypergradient(
-        train_loss: Loss, valid_loss: Loss, weights: Any, alphas: Any, virtual_update: optax.GradientTransformation, virtual_state: Any
+        train_loss: Loss,
+        valid_loss: Loss,
+        weights: Any,
+        alphas: Any,
+        virtual_update: optax.GradientTransformation,
+        virtual_state: Any,
     ) -> tuple[Any, Any]:
         # Both variables are differentiated together: a custom derivative rule inside the loss is then resolved
         # before the forward derivative meets it.
@@ -90,8 +101,8 @@ def unrolled(steps: int = 1, has_aux: bool = False) -> Hypergradient:
 def finite_difference(radius: float = 0.01, has_aux: bool = False) -> Hypergradient:
     """The paper's approximation of the unrolled gradient (DARTS, eq. 8): a central difference in place of the mixed product.
 
-    The training gradient in the alphas is taken at w +- R u **around w**, R = ``radius`` / ||u||, one norm over all weights; for
-    SGD, u = - rate * d valid / d w', and this is the reference's architect.py to the letter.
+    The training gradient in the alphas is taken at w +- R u **around w**, R = ``radius`` / ||u||, one norm over all weights;
+    for SGD, u = - rate * d valid / d w', and this is the reference's architect.py to the letter.
 
     >>> loss = lambda w, a: (w - a) ** 2
     >>> sgd = optax.sgd(0.25)
@@ -101,7 +112,12 @@ def finite_difference(radius: float = 0.01, has_aux: bool = False) -> Hypergradi
     """
 
     def hypergradient(
-        train_loss: Loss, valid_loss: Loss, weights: Any, alphas: Any, virtual_update: optax.GradientTransformation, virtual_state: Any
+        train_loss: Loss,
+        valid_loss: Loss,
+        weights: Any,
+        alphas: Any,
+        virtual_update: optax.GradientTransformation,
+        virtual_state: Any,
     ) -> tuple[Any, Any]:
         def move(gradient: Any) -> Any:
             return virtual_update.update(gradient, virtual_state, weights)[0]
@@ -129,7 +145,7 @@ def _gradients(loss: Loss, has_aux: bool) -> Callable[[Any, Any], tuple[Any, Any
 
 
 def _vjp_of_floats(move: Callable[..., Any], gradient: Any, weights: Any, state: Any) -> tuple[Any, Callable[..., Any]]:
-    """The vjp of a virtual update in gradient, weights and the floating part of the optimizer's state (its counters have none)."""
+    """The vjp of a virtual update in gradient, weights and the floating part of the optimizer's state."""
     leaves, form = jax.tree.flatten(state)
     floats = [i for i, leaf in enumerate(leaves) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 
 
 def clip_by_torch_norm(limit: float) -> optax.GradientTransformation:
@@ -20,7 +19,9 @@ def clip_by_torch_norm(limit: float) -> optax.GradientTransformation:
     Array([3., 4.], dtype=float32)
     """
 
-    def update(updates: optax.Updates, state: optax.EmptyState, params: optax.Params | None = None) -> tuple[optax.Updates, optax.EmptyState]:
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
         scale = jnp.minimum(1.0, limit / (optax.tree.norm(updates) + 1e-6))
         return jax.tree.map(lambda g: g * scale, updates), state
 
@@ -51,7 +52,7 @@ def adam(learning_rate: float, b1: float, b2: float, weight_decay: float) -> opt
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, b1=b1, b2=b2))
 
 
-def cosine_by_epoch(start: float, end: float, epochs: int, steps_per_epoch: int) -> Callable[[Array], Array]:
+def cosine_by_epoch(start: float, end: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
     """Cosine annealing that changes once an epoch: epoch 0 runs at ``start``, the last one just above ``end``.
 
     This is CosineAnnealingLR stepped at the beginning of each epoch, as DARTS does in PyTorch 0.3.
@@ -61,7 +62,8 @@ def cosine_by_epoch(start: float, end: float, epochs: int, steps_per_epoch: int)
     (True, 0.012999999336898327)
     """
 
-    def rate(step: Array) -> Array:
+    def rate(step: ArrayLike) -> Array:
+        step = jnp.asarray(step)
         epoch = jnp.minimum(step // steps_per_epoch, epochs)
         return end + (start - end) * (1 + jnp.cos(jnp.pi * epoch / epochs)) / 2
 

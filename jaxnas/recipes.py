@@ -31,8 +31,8 @@ class SearchRecipe:
       cells: cells of the supernet (darts family), or N, cells per stage (nb201 family).
       affine: nb201 family: scale and shift in the cells' batch norms.
       epochs, batch: length; every epoch has as many steps as the training half has full batches.
-      valid_order: ``fresh`` draws every validation batch anew, as DARTS does; ``shuffled`` goes through the validation half once
-        an epoch.
+      valid_order: ``fresh`` draws every validation batch anew, as DARTS does; ``shuffled`` goes through the validation half
+        once an epoch.
       hypergradient: first_order, unrolled (exact) or finite_difference (the paper's).
       unrolled_steps: virtual steps of the unrolled gradient.
       order: which of the two updates comes first.
@@ -68,11 +68,23 @@ class SearchRecipe:
     augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
-        _positive(self, "channels", "cells", "epochs", "batch", "unrolled_steps", "weight_steps_per_alpha_step", "learning_rate", "clip")
+        _positive(
+            self,
+            "channels",
+            "cells",
+            "epochs",
+            "batch",
+            "unrolled_steps",
+            "weight_steps_per_alpha_step",
+            "learning_rate",
+            "clip",
+        )
         if self.unrolled_steps > 1 and self.hypergradient != "unrolled":
             raise UserError(f"unrolled_steps={self.unrolled_steps} needs hypergradient=unrolled, got {self.hypergradient}.")
         if not 0 <= self.alphas_from_epoch < self.epochs:
-            raise UserError(f"alphas_from_epoch={self.alphas_from_epoch}: with {self.epochs} epochs the alphas would never move.")
+            raise UserError(
+                f"alphas_from_epoch={self.alphas_from_epoch}: with {self.epochs} epochs the alphas would never move."
+            )
 
     def build_space(self) -> CellSpace:
         """The space as data."""
@@ -198,7 +210,9 @@ RECIPES: dict[str, Recipe] = {
     "darts-second-order": dataclasses.replace(
         _DARTS, search=dataclasses.replace(_DARTS.search, hypergradient="finite_difference")
     ),
-    "darts-second-order-exact": dataclasses.replace(_DARTS, search=dataclasses.replace(_DARTS.search, hypergradient="unrolled")),
+    "darts-second-order-exact": dataclasses.replace(
+        _DARTS, search=dataclasses.replace(_DARTS.search, hypergradient="unrolled")
+    ),
     "nb201-darts-v1": _NB201,
     "nb201-darts-v2": dataclasses.replace(
         _NB201, search=dataclasses.replace(_NB201.search, hypergradient="finite_difference", order="alphas_first")
@@ -206,7 +220,13 @@ RECIPES: dict[str, Recipe] = {
     # Ours: as small as still covers every image of CIFAR-10 on a CPU.
     "darts-cifar10-small": Recipe(
         search=SearchRecipe(
-            channels=8, cells=5, epochs=5, batch=64, valid_order="shuffled", alpha_learning_rate=3e-3, augmentation=_CROP_AND_FLIP
+            channels=8,
+            cells=5,
+            epochs=5,
+            batch=64,
+            valid_order="shuffled",
+            alpha_learning_rate=3e-3,
+            augmentation=_CROP_AND_FLIP,
         ),
         train=TrainRecipe(
             channels=16, cells=5, epochs=5, batch=64, auxiliary_weight=0.0, drop_path=0.0, augmentation=_CROP_AND_FLIP

@@ -20,12 +20,12 @@ Batch = Any
 Loss = Callable[[Any, Any, Batch, Array, Scalars], tuple[Array, dict[str, Any]]]
 """``loss(weights, mixture, batch, key, scalars) -> value, aux``.
 
-``aux`` may hold ``metrics`` (scalars to report), ``moments`` (of the batch norms) and ``carry`` (the state of a recurrent network, which
-comes back as ``batch["carry"]`` in the next step on the same stream).
+``aux`` may hold ``metrics`` (scalars to report), ``moments`` (of the batch norms) and ``carry`` (the state of a recurrent
+network, which comes back as ``batch["carry"]`` in the next step on the same stream).
 """
 
 Restage = Callable[["SearchState", Array], tuple[Any, "SearchState"]]
-"""``restage(state, key) -> space, state``: what happens between two compiled stages (P-DARTS, DrNAS); the step is then built anew."""
+"""``restage(state, key) -> space, state``: what happens between two compiled stages; the step is then built anew."""
 
 
 @jax.tree_util.register_dataclass
@@ -176,8 +176,8 @@ def search_step(
                 method.weight_optimizer, lambda new, old, m: _where(m, new, old), weight_state, state.weight_state, mask
             )
         statistics = state.statistics
-        if statistics is not None:
-            keep = method.running_momentum
+        keep = method.running_momentum
+        if keep is not None:
             statistics = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, statistics, aux["moments"])
         state = dataclasses.replace(state, weights=weights, weight_state=weight_state, statistics=statistics)
         metrics = {f"train_{name}": metric for name, metric in aux.get("metrics", {}).items()}
@@ -241,8 +241,8 @@ def many_steps(step: Callable[..., tuple[Any, dict[str, Array]]], most: int) -> 
       most: length of the leading axis of the stacked inputs.
 
     Returns:
-      ``(state, data, stacked inputs, count) -> (state, metrics)``; the metrics are ``[most]``, valid up to ``count``. ``data`` is
-      the same in every step: the images, resident on the device.
+      ``(state, data, stacked inputs, count) -> (state, metrics)``; the metrics are ``[most]``, valid up to ``count``.
+      ``data`` is the same in every step: the images, resident on the device.
 
     >>> run = many_steps(lambda state, data, x: (state + data * x, {"x": x}), most=4)
     >>> state, metrics = run(0.0, 2.0, (jnp.arange(4.0),), 3)

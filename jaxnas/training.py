@@ -107,7 +107,9 @@ def train_step(
             key=state.key,
             weights=optax.apply_updates(state.weights, updates),
             weight_state=weight_state,
-            statistics=jax.tree.map(lambda old, new: RUNNING_MOMENTUM * old + (1 - RUNNING_MOMENTUM) * new, state.statistics, moments),
+            statistics=jax.tree.map(
+                lambda old, new: RUNNING_MOMENTUM * old + (1 - RUNNING_MOMENTUM) * new, state.statistics, moments
+            ),
         )
         return state, {"train_loss": value, "train_accuracy": accuracy(logits, labels)}
 
@@ -138,7 +140,9 @@ def train(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset, seed: int, 
         step,
         state,
         data,
-        lambda epoch: (index_batches(jax.random.fold_in(order_key, epoch), len(dataset.train.labels), recipe.batch, steps_per_epoch),),
+        lambda epoch: (
+            index_batches(jax.random.fold_in(order_key, epoch), len(dataset.train.labels), recipe.batch, steps_per_epoch),
+        ),
         recipe.epochs,
         steps_per_epoch,
         report,

@@ -43,17 +43,12 @@ class MixedEdges(nnx.Module):
         inputs of a reduction cell).
     """
 
-    def __init__(
-        self, edges: tuple[MixedEdge, ...], channels: int, stride: int, style: Style, chained: bool
-    ) -> None:
+    def __init__(self, edges: tuple[MixedEdge, ...], channels: int, stride: int, style: Style, chained: bool) -> None:
         self.edges, self.chained = edges, chained
         names = dict.fromkeys(name for edge in edges for name in edge.operations if name != NONE)
         self.names = tuple(names)
         self.stacks = nnx.Dict(
-            {
-                name: _stack(name, sum(name in edge.operations for edge in edges), channels, stride, style)
-                for name in names
-            }
+            {name: _stack(name, sum(name in edge.operations for edge in edges), channels, stride, style) for name in names}
         )
 
     def __call__(self, sources: Array, nodes: Array, mixture: Array, context: Pass) -> Array:
@@ -67,6 +62,8 @@ class MixedEdges(nnx.Module):
         Returns:
           The completed nodes.
         """
+        if not self.edges:  # Between the nodes of a reduction cell of one node.
+            return nodes
         graphs, weights, statistics = {}, {}, {}
         for name in self.names:
             graphs[name], parameters, running = nnx.split(self.stacks[name], nnx.Param, nnx.BatchStat)
@@ -170,7 +167,9 @@ def _runner(edges: tuple[MixedEdge, ...], names: tuple[str, ...], graphs: dict[s
         no_statistics = jax.tree.map(jnp.zeros_like, statistics)
         return (*carry, no_statistics, np.zeros(key_data.shape, jax.dtypes.float0))
 
-    def forward_with_residuals(weights: Weights, mixture: Array, sources: Array, nodes: Array, statistics: Any, key_data: Array) -> Any:
+    def forward_with_residuals(
+        weights: Weights, mixture: Array, sources: Array, nodes: Array, statistics: Any, key_data: Array
+    ) -> Any:
         nodes, moments = forward(weights, mixture, sources, nodes, statistics, key_data)
         return (nodes, moments), (weights, mixture, sources, nodes if chained else None, statistics, key_data)
 

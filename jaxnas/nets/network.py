@@ -89,7 +89,12 @@ def network(build: Callable[[], Any]) -> Network:
         return nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
 
     def forward(
-        weights: Weights, mixture: Any, images: Array, key: Array, scalars: dict[str, Array], statistics: Statistics | None = None
+        weights: Weights,
+        mixture: Any,
+        images: Array,
+        key: Array,
+        scalars: dict[str, Array],
+        statistics: Statistics | None = None,
     ) -> tuple[Any, Statistics]:
         training = statistics is None
         if training:

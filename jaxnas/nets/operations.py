@@ -97,7 +97,14 @@ class Noise(nnx.Module):
 
 class Convolution(nnx.Module):
     def __init__(
-        self, c_in: int, c_out: int, kernel: tuple[int, int], *, stride: int = 1, padding: tuple[int, int] | None = None, bias: bool = False
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: tuple[int, int],
+        *,
+        stride: int = 1,
+        padding: tuple[int, int] | None = None,
+        bias: bool = False,
     ) -> None:
         fan_in = c_in * kernel[0] * kernel[1]
         self.stride, self.padding = stride, padding

@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
+from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
@@ -48,7 +49,13 @@ def from_rows(rows: Array, batch: int) -> Array:
 
 
 def windows(
-    x: Array, kernel: tuple[int, int], batch: int, stride: int = 1, dilation: int = 1, padding: tuple[int, int] = (0, 0), fill: float = 0.0
+    x: Array,
+    kernel: tuple[int, int],
+    batch: int,
+    stride: int = 1,
+    dilation: int = 1,
+    padding: tuple[int, int] = (0, 0),
+    fill: float = 0.0,
 ) -> list[Array]:
     """The shifted views whose sum over kernel positions is a convolution.
 
@@ -125,7 +132,7 @@ def _register(primitive: Primitive, function: Callable[..., Array]) -> None:
 
     def abstract(*args: Any, **params: Any) -> Any:
         shape = jax.eval_shape(functools.partial(function, **params), *args)
-        return jax.core.ShapedArray(shape.shape, shape.dtype)
+        return ShapedArray(shape.shape, shape.dtype)
 
     def batched(args: Any, axes: Any, **params: Any) -> tuple[Array, int]:
         return jax.vmap(functools.partial(function, **params), in_axes=axes)(*args), 0
@@ -158,14 +165,18 @@ def _depthwise(x: Array, k: Array, *, batch: int, stride: int, dilation: int, im
     return functools.reduce(jnp.add, (view * taps[None, :, i, None] for i, view in enumerate(views)))
 
 
-def _depthwise_grad_images(g: Array, k: Array, *, batch: int, stride: int, dilation: int, image_shape: Any, kernel_shape: Any) -> Array:
+def _depthwise_grad_images(
+    g: Array, k: Array, *, batch: int, stride: int, dilation: int, image_shape: Any, kernel_shape: Any
+) -> Array:
     g = _dilate(g, batch, stride, image_shape[0], image_shape[2] // batch)
     return _depthwise(
         g, k[:, ::-1, ::-1], batch=batch, stride=1, dilation=dilation, image_shape=image_shape, kernel_shape=kernel_shape
     )
 
 
-def _depthwise_grad_kernel(x: Array, g: Array, *, batch: int, stride: int, dilation: int, image_shape: Any, kernel_shape: Any) -> Array:
+def _depthwise_grad_kernel(
+    x: Array, g: Array, *, batch: int, stride: int, dilation: int, image_shape: Any, kernel_shape: Any
+) -> Array:
     (kh, kw), (ph, pw) = kernel_shape[-2:], _half(kernel_shape, dilation)
     height, c, wn = g.shape
     if stride > 1:
@@ -181,7 +192,9 @@ def _depthwise_grad_kernel(x: Array, g: Array, *, batch: int, stride: int, dilat
         for j in range(kw):
             shifted = band[:, :, j * dilation * batch : j * dilation * batch + wn]
             products = jnp.einsum("rcl,hcl->crh", shifted, g_rows)
-            diagonals = [jnp.trace(products[:, i * dilation : i * dilation + g_rows.shape[0]], axis1=1, axis2=2) for i in range(kh)]
+            diagonals = [
+                jnp.trace(products[:, i * dilation : i * dilation + g_rows.shape[0]], axis1=1, axis2=2) for i in range(kh)
+            ]
             taps = taps.at[:, j].add(jnp.stack(diagonals))
     return taps.transpose(2, 0, 1)
 
@@ -230,7 +243,9 @@ def _convolution(x: Array, k: Array, *, batch: int, stride: int, padding: Any, i
     return jnp.matmul(jnp.broadcast_to(_matrix(k), (columns.shape[0], k.shape[0], columns.shape[1])), columns)
 
 
-def _convolution_grad_images(g: Array, k: Array, *, batch: int, stride: int, padding: Any, image_shape: Any, kernel_shape: Any) -> Array:
+def _convolution_grad_images(
+    g: Array, k: Array, *, batch: int, stride: int, padding: Any, image_shape: Any, kernel_shape: Any
+) -> Array:
     (kh, kw), (ph, pw) = kernel_shape[-2:], padding
     height, width = image_shape[0] + 2 * ph - kh + 1, image_shape[2] // batch + 2 * pw - kw + 1
     g = _dilate(g, batch, stride, height, width)
@@ -240,7 +255,9 @@ def _convolution_grad_images(g: Array, k: Array, *, batch: int, stride: int, pad
     )
 
 
-def _convolution_grad_kernel(x: Array, g: Array, *, batch: int, stride: int, padding: Any, image_shape: Any, kernel_shape: Any) -> Array:
+def _convolution_grad_kernel(
+    x: Array, g: Array, *, batch: int, stride: int, padding: Any, image_shape: Any, kernel_shape: Any
+) -> Array:
     o, c, kh, kw = kernel_shape
     columns = _stacked_windows(x, kernel_shape, batch, stride, padding)
     matrix = jnp.einsum("hol,hcl->hoc", g, columns).sum(0)

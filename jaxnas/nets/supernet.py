@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxnas.errors import UserError
 from jaxnas.nets import primitives
 from jaxnas.nets.mixed import MixedEdge, MixedEdges
 from jaxnas.nets.network import Network, Shape, network
-from jaxnas.nets.operations import BatchNorm, Convolution, FactorizedReduce, Pass, Pool, Style, relu_conv_norm, weight
+from jaxnas.nets.operations import BatchNorm, Convolution, FactorizedReduce, Pass, Style, relu_conv_norm, weight
 from jaxnas.spaces.cell import Cell, CellSpace
 
 
@@ -71,7 +71,7 @@ class DartsCell(nnx.Module):
             self.from_inputs = MixedEdges(outer, channels, 2, style, False)
         else:
             inner = tuple(MixedEdge(*edge) for edge in rows)
-        self.between_nodes = MixedEdges(inner, channels, 1, style, True) if inner else None
+        self.between_nodes = MixedEdges(inner, channels, 1, style, True)
 
     def __call__(self, s0: Array, s1: Array, mixture: Array, context: Pass) -> Array:
         inputs = jnp.stack([self.preprocess0(s0, context), self.preprocess1(s1, context)])
@@ -79,8 +79,7 @@ class DartsCell(nnx.Module):
             _, h, c, wn = inputs.shape
             nodes = jnp.zeros((self.nodes, (h + 1) // 2, c, (wn // context.batch + 1) // 2 * context.batch), inputs.dtype)
             nodes = self.from_inputs(inputs, nodes, mixture, context)
-            if self.between_nodes is not None:
-                nodes = self.between_nodes(nodes[:1], nodes, mixture, context)
+            nodes = self.between_nodes(nodes[:1], nodes, mixture, context)
         else:
             states = jnp.concatenate([inputs, jnp.zeros((self.nodes, *inputs.shape[1:]), inputs.dtype)])
             nodes = self.between_nodes(inputs[:1], states, mixture, context)[2:]
@@ -132,7 +131,7 @@ class ResidualReduction(nnx.Module):
 
     def __call__(self, x: Array, context: Pass) -> Array:
         # AvgPool 2x2, stride 2: the mean of the four phases.
-        pooled = sum(primitives.windows(x, (2, 2), context.batch, stride=2)) / 4
+        pooled = functools.reduce(jnp.add, primitives.windows(x, (2, 2), context.batch, stride=2)) / 4
         return self.downsample(pooled, context) + self.conv_b(self.conv_a(x, context), context)
 
 
@@ -193,7 +192,9 @@ def supernet(space: CellSpace, shape: Shape) -> Network:
     """
     if space.family == "darts":
         if shape.cells < 3:
-            raise UserError(f"A DARTS network has two reduction cells, at one and two thirds: at least 3 cells, got {shape.cells}.")
+            raise UserError(
+                f"A DARTS network has two reduction cells, at one and two thirds: at least 3 cells, got {shape.cells}."
+            )
         if shape.channels % 2:
             raise UserError(f"A DARTS network needs an even number of channels, got {shape.channels}.")
         return network(lambda: DartsSupernet(space, shape))

@@ -13,8 +13,10 @@ from jaxnas.spaces.genotype import (
     to_json,
     to_text,
 )
+from jaxnas.spaces.published import PUBLISHED
 
 __all__ = [
+    "PUBLISHED",
     "Cell",
     "CellSpace",
     "DartsGenotype",

@@ -328,9 +328,7 @@ def check_fits(genotype: Genotype, space: CellSpace) -> None:
 Known: none, skip_connect.
     """
     if genotype.family != space.family:
-        raise UserError(
-            f"A genotype of family {genotype.family!r} does not fit space {space.name!r} ({space.family})."
-        )
+        raise UserError(f"A genotype of family {genotype.family!r} does not fit space {space.name!r} ({space.family}).")
     for kind, edges in genotype.cells.items():
         cell = space.cell(kind)
         candidates = dict(zip(cell.edges, cell.operations, strict=True))

@@ -1,0 +1,291 @@
+"""Every primitive and all its derivatives against a plain definition in float64.
+
+Every operation here is linear in each of its arguments, and with a cotangent g of its output it is one multilinear form: for a
+convolution F(x, k, g) = sum of table * x * k * g, where the table, filled by loops, says which pixel each output pixel reads under
+each position of the kernel. Value, gradients and second derivatives are all derivatives of F, and NumPy's ``einsum`` gives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array, lax
+
+from jaxnas.nets.primitives import avg_pool, convolution, depthwise, from_rows, max_pool, subsample, to_rows, windows
+
+RNG = np.random.default_rng(0)
+N, C = 2, 3
+
+
+@pytest.fixture(autouse=True)
+def float64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+def output_size(size: int, kernel: int, stride: int, dilation: int, padding: int) -> int:
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def reads(
+    image: tuple[int, int], kernel: tuple[int, int], stride: int, padding: tuple[int, int], dilation: int = 1
+) -> np.ndarray:
+    """``[H', W', H, W, kernel positions]``: 1 where an output pixel reads an input pixel."""
+    height, width = (output_size(s, k, stride, dilation, p) for s, k, p in zip(image, kernel, padding, strict=True))
+    table = np.zeros((height, width, *image, *kernel))
+    for i, j, a, b in np.ndindex(height, width, *kernel):
+        y, x = i * stride + a * dilation - padding[0], j * stride + b * dilation - padding[1]
+        if 0 <= y < image[0] and 0 <= x < image[1]:
+            table[i, j, y, x, a, b] = 1
+    return table.reshape(height, width, *image, -1)
+
+
+def averages(image: tuple[int, int], stride: int) -> np.ndarray:
+    """``[H', W', H, W]``: what each pixel counts in each mean."""
+    table = reads(image, (3, 3), stride, (1, 1)).sum(-1)
+    return table / table.sum((2, 3), keepdims=True)
+
+
+def first_maxima(images: np.ndarray, stride: int) -> np.ndarray:
+    """``[N, C, H', W', H, W]``: 1 at the first of the greatest pixels of each window, row by row."""
+    table = reads(images.shape[1:3], (3, 3), stride, (1, 1))
+    winners = np.zeros((images.shape[0], images.shape[3], *table.shape[:-1]))
+    for n, c, i, j in np.ndindex(winners.shape[:4]):
+        best, first = -np.inf, (0, 0)
+        for position in range(9):
+            for y, x in np.argwhere(table[i, j, :, :, position]):
+                if images[n, y, x, c] > best:
+                    best, first = images[n, y, x, c], (y, x)
+        winners[n, c, i, j, *first] = 1
+    return winners
+
+
+DEPTHWISE, CONVOLUTION, AVERAGE, MAXIMUM = "yxhwt nhwc ct nyxc", "yxhwt nhwc oct nyxo", "yxhw nhwc nyxc", "ncyxhw nhwc nyxc"
+"""The forms: indices of the table, of each argument, and of the cotangent."""
+
+
+def partial(form: str, table: np.ndarray, args: list[np.ndarray], i: int) -> np.ndarray:
+    """Derivative of a form in its i-th argument."""
+    of_table, *of_args = form.split()
+    others = [j for j in range(len(args)) if j != i]
+    inputs = ",".join([of_table, *(of_args[j] for j in others)])
+    return np.einsum(f"{inputs}->{of_args[i]}", table, *(args[j] for j in others), optimize=True)
+
+
+def second(form: str, table: np.ndarray, args: list[np.ndarray], along: list[np.ndarray], i: int) -> np.ndarray:
+    """Derivative of :func:`partial` along a direction, by linearity in every other argument."""
+    moved = ([*args[:j], along[j], *args[j + 1 :]] for j in range(len(args)) if j != i)
+    return sum((partial(form, table, one, i) for one in moved), np.zeros(()))
+
+
+def assert_close(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
+
+
+def flat(kernel: np.ndarray) -> np.ndarray:
+    """A kernel with one axis for its positions."""
+    return kernel.reshape(*kernel.shape[:-2], -1)
+
+
+def assert_derivatives(function: Callable[..., Array], form: str, table: np.ndarray, x: np.ndarray, *kernel: np.ndarray) -> None:
+    """Value, gradient, derivative of the gradient along a direction, gradient of the gradient along a direction.
+
+    Not under jit: each primitive is then compiled once, however often the derivatives use it. Jit is tested further below.
+    """
+    value = partial(form, table, [x, *map(flat, kernel), np.zeros(0)], len(kernel) + 1)
+    images = [RNG.normal(size=value.shape), *(RNG.normal(size=a.shape) for a in (x, value))]
+    g, (x_along, g_along), k_along = images[0], images[1:], [RNG.normal(size=k.shape) for k in kernel]
+
+    def of_rows(x: Any, *rest: Any) -> Any:
+        *kernel, g = rest
+        return jnp.vdot(function(x, *kernel, N), g)
+
+    args, along = (to_rows(x), *kernel, to_rows(g)), (to_rows(x_along), *k_along, to_rows(g_along))  # pyright: ignore[reportArgumentType]
+    every = tuple(range(len(args)))
+    gradient = jax.grad(of_rows, every)
+    first, forward = jax.jvp(gradient, args, along)
+    backward = jax.grad(lambda *args: sum(jnp.vdot(a, b) for a, b in zip(gradient(*args), along, strict=True)), every)(*args)
+
+    plain, plain_along = [x, *map(flat, kernel), g], [x_along, *map(flat, k_along), g_along]
+
+    def as_plain(derivative: Any) -> list[np.ndarray]:
+        d_x, *d_k, d_g = map(np.asarray, derivative)
+        return [from_rows(d_x, N), *map(flat, d_k), from_rows(d_g, N)]  # pyright: ignore[reportArgumentType, reportReturnType]
+
+    for i, (one, two, three) in enumerate(zip(*map(as_plain, (first, forward, backward)), strict=True)):
+        assert_close(one, partial(form, table, plain, i))
+        # A second derivative is symmetric: both are the Hessian times the direction.
+        assert_close(two, second(form, table, plain, plain_along, i))
+        assert_close(three, second(form, table, plain, plain_along, i))
+
+
+@pytest.mark.parametrize(
+    ("image", "size", "stride", "dilation"),
+    [
+        ((5, 5), 3, 1, 1),
+        pytest.param((5, 5), 3, 2, 1, marks=pytest.mark.quick),
+        ((6, 6), 3, 1, 2),
+        ((6, 6), 3, 2, 2),
+        ((8, 6), 5, 1, 1),
+        ((8, 6), 5, 2, 1),
+        pytest.param((5, 5), 5, 1, 2, marks=pytest.mark.quick),
+        ((8, 6), 5, 2, 2),
+        # The kernel's gradient goes by blocks of 16 rows: one row more, and a larger rest.
+        pytest.param((17, 3), 3, 1, 1, marks=pytest.mark.quick),
+        ((20, 4), 5, 1, 2),
+    ],
+)
+def test_depthwise(image: tuple[int, int], size: int, stride: int, dilation: int) -> None:
+    x, k = RNG.normal(size=(N, *image, C)), RNG.normal(size=(C, size, size))
+    half = dilation * (size - 1) // 2
+    table = reads(image, (size, size), stride, (half, half), dilation)
+    assert_derivatives(lambda x, k, n: depthwise(x, k, n, stride, dilation), DEPTHWISE, table, x, k)
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel", "stride", "padding"),
+    [
+        ((5, 5), (1, 1), 1, None),
+        ((5, 5), (1, 1), 2, None),
+        ((8, 6), (3, 3), 1, None),
+        pytest.param((6, 6), (3, 3), 2, None, marks=pytest.mark.quick),
+        ((5, 5), (3, 3), 2, None),
+        ((5, 8), (1, 7), 1, None),
+        pytest.param((5, 8), (1, 7), 2, None, marks=pytest.mark.quick),
+        ((5, 5), (2, 2), 1, (0, 0)),
+        ((5, 5), (2, 2), 2, (0, 0)),
+        ((8, 6), (2, 2), 2, (0, 0)),
+    ],
+)
+def test_convolution(image: tuple[int, int], kernel: tuple[int, int], stride: int, padding: tuple[int, int] | None) -> None:
+    x, k = RNG.normal(size=(N, *image, C)), RNG.normal(size=(4, C, *kernel))
+    table = reads(image, kernel, stride, ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2) if padding is None else padding)
+    assert_derivatives(lambda x, k, n: convolution(x, k, n, stride, padding), CONVOLUTION, table, x, k)
+
+
+@pytest.mark.parametrize(
+    ("image", "stride"), [((5, 5), 1), pytest.param((5, 5), 2, marks=pytest.mark.quick), ((8, 6), 1), ((6, 6), 2)]
+)
+def test_avg_pool(image: tuple[int, int], stride: int) -> None:
+    x = RNG.normal(size=(N, *image, C))
+    assert_derivatives(lambda x, n: avg_pool(x, n, stride), AVERAGE, averages(image, stride), x)
+
+
+@pytest.mark.parametrize(
+    ("image", "stride"), [((5, 5), 1), pytest.param((5, 5), 2, marks=pytest.mark.quick), ((8, 6), 1), ((6, 6), 2)]
+)
+def test_max_pool(image: tuple[int, int], stride: int) -> None:
+    # All below zero: padding must not win.
+    x = RNG.normal(size=(N, *image, C)) - 10
+    assert_derivatives(lambda x, n: max_pool(x, n, stride), MAXIMUM, first_maxima(x, stride), x)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("stride", [1, 2])
+def test_ties_of_max_pool_go_to_the_first(stride: int) -> None:
+    pull = jax.jit(lambda x, g: from_rows(jax.vjp(lambda x: max_pool(x, N, stride), to_rows(x))[1](to_rows(g))[0], N))
+    equal, few_values = np.full((N, 6, 6, C), -2.0), RNG.integers(0, 3, size=(N, 6, 6, C)).astype(float)
+    for images in (equal, few_values):
+        g = RNG.normal(size=(N, 6 // stride, 6 // stride, C))
+        assert_close(pull(images, g), np.einsum("ncyxhw,nyxc->nhwc", first_maxima(images, stride), g))
+
+
+IMAGES = RNG.normal(size=(N, 5, 5, C))
+OPERATIONS: dict[str, tuple[Callable[..., Array], Callable[..., Array], tuple[int, ...]]] = {
+    "depthwise": (
+        lambda x, k: depthwise(x, k, N, 2),
+        lambda x, k: jnp.einsum("yxhwt,nhwc,ct->nyxc", reads((5, 5), (3, 3), 2, (1, 1)), x, k.reshape(C, 9)),
+        (C, 3, 3),
+    ),
+    "convolution": (
+        lambda x, k: convolution(x, k, N),
+        lambda x, k: jnp.einsum("yxhwt,nhwc,oct->nyxo", reads((5, 5), (3, 3), 1, (1, 1)), x, k.reshape(C, C, 9)),
+        (C, C, 3, 3),
+    ),
+    "max_pool": (
+        lambda x, k: max_pool(x * k, N, 2),
+        lambda x, k: jnp.einsum("ncyxhw,nhwc->nyxc", first_maxima(IMAGES, 2), x * k),
+        (1,),
+    ),
+    "avg_pool": (
+        lambda x, k: avg_pool(x * k, N),
+        lambda x, k: jnp.einsum("yxhw,nhwc->nyxc", averages((5, 5), 1), x * k),
+        (1,),
+    ),
+}
+"""Each as ours on rows, plainly on images, and the shape of its kernel; a factor stands for the kernel that pools lack."""
+
+
+def gradient_and_curvature(function: Callable[..., Array]) -> Callable[[Any, Any], Any]:
+    """The gradient, and its derivative along the images: what a search step takes of a network."""
+    gradient = jax.grad(lambda x, k: jnp.sin(function(x, k)).sum(), (0, 1))
+    return lambda x, k: (gradient(x, k), jax.jvp(lambda x: gradient(x, k), (x,), (jnp.cos(x),))[1])
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_inside_scan_and_cond_and_under_vmap(name: str) -> None:
+    on_rows, on_images, shape = OPERATIONS[name]
+    kernels = RNG.uniform(0.5, 1.5, size=(3, *shape))
+    ours = gradient_and_curvature(lambda x, k: on_rows(to_rows(x), k))
+    plain = gradient_and_curvature(on_images)
+
+    def scanned(x: Any, kernels: Any) -> Any:
+        def one(count: Any, k: Any) -> Any:
+            return count + 1, lax.cond(count < 2, ours, lambda x, k: jax.tree.map(jnp.zeros_like, ours(x, k)), x, k)
+
+        return lax.scan(one, 0, kernels)[1]
+
+    @jax.jit
+    def every(x: Any, kernels: Any) -> Any:
+        return scanned(x, kernels), jax.vmap(ours, (None, 0))(x, kernels), jax.vmap(plain, (None, 0))(x, kernels)
+
+    in_scan, in_vmap, expected = map(jax.tree.leaves, every(IMAGES, kernels))
+    for a, b, c in zip(in_scan, in_vmap, expected, strict=True):
+        assert_close(b, c)
+        assert_close(a[:2], c[:2])
+        np.testing.assert_array_equal(a[2], 0.0)
+
+
+@pytest.mark.quick
+def test_rows_hold_columns_and_batch_the_batch_fastest() -> None:
+    images = RNG.normal(size=(3, 4, 5, 2))
+    rows = np.asarray(to_rows(jnp.asarray(images)))
+    assert rows.shape == (4, 2, 15)
+    for n, h, w, c in np.ndindex(images.shape):
+        assert rows[h, c, w * 3 + n] == images[n, h, w, c]
+    np.testing.assert_array_equal(from_rows(jnp.asarray(rows), 3), images)
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel", "stride", "dilation", "padding", "fill"),
+    [
+        ((5, 5), (3, 3), 1, 1, (1, 1), -7.0),
+        ((5, 6), (3, 2), 1, 2, (2, 1), 0.5),
+        ((5, 5), (3, 3), 2, 1, (1, 1), -7.0),
+        ((8, 6), (5, 5), 2, 2, (4, 4), 2.0),
+        ((8, 8), (5, 5), 3, 1, (0, 0), 0.0),
+        ((6, 5), (2, 2), 2, 1, (0, 0), 0.0),
+    ],
+)
+def test_windows(image: tuple[int, int], kernel: tuple[int, int], stride: int, dilation: int, padding: Any, fill: float) -> None:
+    images = RNG.normal(size=(N, *image, C))
+    views = jax.jit(lambda x: [from_rows(v, N) for v in windows(to_rows(x), kernel, N, stride, dilation, padding, fill)])(images)
+    padded = np.full((N, image[0] + 2 * padding[0], image[1] + 2 * padding[1], C), fill)
+    padded[:, padding[0] : padding[0] + image[0], padding[1] : padding[1] + image[1]] = images
+    height, width = (output_size(s, k, stride, dilation, p) for s, k, p in zip(image, kernel, padding, strict=True))
+    assert len(views) == kernel[0] * kernel[1]
+    for view, (a, b) in zip(views, np.ndindex(*kernel), strict=True):
+        expected = padded[:, a * dilation :: stride, b * dilation :: stride][:, :height, :width]
+        np.testing.assert_array_equal(view, expected)
+
+
+@pytest.mark.parametrize(("image", "stride", "offset"), [((6, 8), 2, 0), ((6, 8), 2, 1), ((5, 5), 2, 0), ((5, 5), 2, 1)])
+def test_subsample(image: tuple[int, int], stride: int, offset: int) -> None:
+    images = RNG.normal(size=(N, *image, C))
+    found = jax.jit(lambda x: from_rows(subsample(to_rows(x), N, stride, offset), N))(images)
+    np.testing.assert_array_equal(found, images[:, offset::stride, offset::stride])
