@@ -2,13 +2,21 @@
 
 # No "from __future__ import annotations" here: tyro reads the annotations of nested functions.
 
+import contextlib
 import dataclasses
 import errno
+import os
+import shlex
+import signal
+import socket
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
+
+import rich.console
 
 from jaxnas.errors import UserError, did_you_mean
 
@@ -29,22 +37,60 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs a verb and exits: 0, 1 where a check failed, 2 for a user's mistake, 130 when interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        sys.exit(_run(arguments))
+        with _ended_by_interrupt():
+            code = _run(arguments)
     except UserError as error:
-        _fail(str(error), 2)
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        code = _failed(str(error))
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            _fail("No space is left on the disk. What was written before is whole; free some space, or choose another --out.", 2)
-        if isinstance(error, PermissionError):
-            _fail(f"No permission for {error.filename}. Choose another --out, or change its permissions.", 2)
-        raise
-
-
-def _fail(message: str, code: int) -> None:
-    print(f"jaxnas: {message}", file=sys.stderr)
+        code = _failed(_of_system(error))
     sys.exit(code)
+
+
+def _failed(message: str, code: int = 2) -> int:
+    print(f"jaxnas: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def _of_system(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "No space is left on the disk. What the run folder holds is whole. Free some space, or choose another --out."
+    if isinstance(error, PermissionError):
+        return f"No permission for {error.filename}. Change its permissions, or choose another --out."
+    return f"{error.filename or 'A file'}: {error.strerror or error}."
+
+
+@contextlib.contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """Ctrl-C ends the process at once, with one message.
+
+    KeyboardInterrupt would wait while XLA compiles, minutes in which no Python runs, and where JAX calls Python from its own
+    code it would be lost. To end at once loses nothing: every file of a run is written whole or not at all.
+    """
+    woken, wake = socket.socketpair()
+    wake.setblocking(False)
+
+    def end() -> None:
+        if woken.recv(1):  # Nothing, once it is closed.
+            # A live line hides the cursor, and has put itself in the place of the two streams.
+            sys.stderr = sys.__stderr__
+            terminal = rich.console.Console(file=sys.__stdout__)
+            terminal.show_cursor()
+            if terminal.is_terminal:
+                terminal.line()
+            os._exit(_failed("Interrupted. What the run folder holds is whole.", 130))
+
+    handler = signal.signal(signal.SIGINT, lambda *_: None)
+    signal.set_wakeup_fd(wake.fileno())
+    thread = threading.Thread(target=end, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, handler)
+        wake.close()
+        thread.join()
+        woken.close()
 
 
 def _run(arguments: list[str]) -> int:
@@ -102,12 +148,14 @@ def _search(arguments: list[str]) -> int:
 
         import_seconds = time.perf_counter() - _STARTED
         dataset = load(recipe.dataset, data_dir)
-        if dry_run:
-            run.dry_run(name, recipe, dataset, Console())
-            return 0
         run.check(recipe, dataset)
-        folder = RunFolder(out or Path("runs") / f"{name}-seed{recipe.seed}", overwrite)
-        run.run(name, recipe, dataset, folder, Console(), import_seconds)
+        with Console() as console:
+            if dry_run:
+                run.dry_run(name, recipe, dataset, console)
+                return 0
+            folder = RunFolder(out or Path("runs") / f"{name}-seed{recipe.seed}", overwrite)
+            run.run(name, recipe, dataset, folder, console, import_seconds)
+            console.note(_next_command(folder.path, data_dir))
         return 0
 
     about = f"Search with the recipe {name}. Recipes: {', '.join(recipes.RECIPES)}."
@@ -131,7 +179,6 @@ def _derive(arguments: list[str]) -> int:
 
 
 def _train(arguments: list[str]) -> int:
-
     from jaxnas import recipes, stored
 
     source, rest = _take_name(arguments)
@@ -165,12 +212,15 @@ def _train(arguments: list[str]) -> int:
         from jaxnas.data import load
         from jaxnas.run_folder import RunFolder
 
+        import_seconds = time.perf_counter() - _STARTED
         assert genotype is not None
         whole = dataclasses.replace(recipe, train=train, dataset=dataset, seed=seed)
         data = load(dataset, data_dir)
         run.check_training(genotype, whole, data)
         folder = RunFolder(out or Path("runs") / f"train-{name}-seed{seed}", overwrite)
-        run.train_only(name, whole, genotype, data, folder, Console(), time.perf_counter() - _STARTED)
+        with Console() as console:
+            run.train_only(name, whole, genotype, data, folder, console, import_seconds)
+            console.note(_next_command(folder.path, data_dir))
         return 0
 
     return _parse(train, rest, "train", f"Train the network of a genotype. Recipes: {', '.join(recipes.RECIPES)}.")
@@ -178,12 +228,19 @@ def _train(arguments: list[str]) -> int:
 
 def _take_option(arguments: list[str], option: str) -> tuple[str | None, list[str]]:
     """The value of an option, and the arguments without it."""
-    if option not in arguments:
-        return None, arguments
-    at = arguments.index(option)
-    if at + 1 == len(arguments):
-        raise UserError(f"{option} needs a value.")
-    return arguments[at + 1], arguments[:at] + arguments[at + 2 :]
+    for at, argument in enumerate(arguments):
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}="), arguments[:at] + arguments[at + 1 :]
+        if argument == option:
+            if at + 1 == len(arguments):
+                raise UserError(f"{option} needs a value.")
+            return arguments[at + 1], arguments[:at] + arguments[at + 2 :]
+    return None, arguments
+
+
+def _next_command(folder: Path, data_dir: Path | None) -> str:
+    data = [] if data_dir is None else ["--data-dir", str(data_dir)]
+    return f"next:  {shlex.join(['jaxnas', 'evaluate', str(folder), *data])}"
 
 
 def _evaluate(arguments: list[str]) -> int:
@@ -205,10 +262,8 @@ def _evaluate(arguments: list[str]) -> int:
 
 def _verify(arguments: list[str]) -> int:
     what, rest = _take_name(arguments)
-    if what is None and {"-h", "--help"} & set(rest):
-        rest = ["--help"]
-    elif what != "golden":
-        raise UserError(f"jaxnas verify checks 'golden' files, got {what!r}. Usage: jaxnas verify golden FILE ... [--json OUT]")
+    if what != "golden" and not (what is None and {"-h", "--help"} & set(rest)):
+        raise UserError(f"Only 'golden' can be verified, got {what!r}. Type: jaxnas verify golden FILE ... [--json OUT]")
 
     def golden(files: Annotated[tuple[Path, ...], _positional()], json: Path | None = None) -> int:
         """Compare with records of the reference implementations, in float64 and float32.

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
 import rich.console
 import rich.progress
+import rich.status
 import rich.table
 
 from jaxnas.compiling import Compiled
 from jaxnas.data import Dataset
 from jaxnas.nets import Network
 from jaxnas.recipes import Recipe
+from jaxnas.run_folder import RunFolder
 from jaxnas.spaces import CellSpace, Genotype, to_text
 
 
@@ -25,11 +26,18 @@ class Console:
         self.out = rich.console.Console(highlight=False, soft_wrap=True)
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
+        self._spinner: rich.status.Status | None = None
         self._began = time.perf_counter()
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_live()  # A live line hides the cursor.
 
     def note(self, text: str) -> None:
         """One line, or a few."""
-        self._stop_bar()
+        self._stop_live()
         self.out.print(text, markup=False)
 
     def first_screen(self, name: str, recipe: Recipe, dataset: Dataset, space: CellSpace, network: Network) -> None:
@@ -40,20 +48,27 @@ class Console:
             "valid (alphas)": dataset.search_valid,
             "test (not seen by the search)": dataset.test,
         }
-        devices = jax.devices()
-        order = search.order.replace("_", " ")
+        train, devices = recipe.train, jax.devices()
+        method = f"DARTS, {search.hypergradient.replace('_', ' ')} hypergradient, {search.order.replace('_', ' ')}"
         rows = {
             "recipe": f"{name}, seed {recipe.seed}",
             "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
             "space": f"{space.name}: {space.size:,} genotypes, {space.alphas} alphas",
             "data": f"{dataset.name}: " + ", ".join(f"{len(split.labels):,} {what}" for what, split in splits.items()),
-            "method": f"DARTS, {search.hypergradient.replace('_', ' ')} hypergradient, {order}, {search.epochs} epochs, batch {search.batch}",
+            "method": f"{method}, {search.epochs} epochs, batch {search.batch}",
             "supernet": f"C={search.channels}, {search.cells} cells, {network.parameters:,} parameters",
-            "network": f"C={recipe.train.channels}, {recipe.train.cells} cells, {recipe.train.epochs} epochs, batch {recipe.train.batch}",
+            "network": f"C={train.channels}, {train.cells} cells, {train.epochs} epochs, batch {train.batch}",
             "compared": f"with {recipe.random_cells} random cells, trained alike",
         }
         for key, value in rows.items():
             self.note(f"{key:<10}{value}")
+
+    def compiling(self, stage: str) -> None:
+        """Tells a terminal why nothing else is said for a while."""
+        self._stop_live()
+        if self.out.is_terminal:
+            self._spinner = self.out.status(f"{stage}: compiling")
+            self._spinner.start()
 
     def compiled(self, stage: str, compiled: Compiled) -> None:
         """The compiled program of a stage."""
@@ -77,9 +92,11 @@ class Console:
             self._bar.start()
             self._task = self._bar.add_task(stage, total=epochs * steps)
         assert self._task is not None
-        self._bar.update(self._task, completed=epoch * steps + step, description=f"{stage} {epoch + 1}/{epochs}  {_line(metrics)}")
+        self._bar.update(
+            self._task, completed=epoch * steps + step, description=f"{stage} {epoch + 1}/{epochs}  {_line(metrics)}"
+        )
         if epoch + 1 == epochs and step == steps:
-            self._stop_bar()
+            self._stop_live()
 
     def epoch(self, stage: str, epoch: int, epochs: int, metrics: dict[str, float], seconds: float) -> None:
         """One line for each epoch."""
@@ -94,8 +111,8 @@ class Console:
         """What was found."""
         self.note(f"found {to_text(genotype)}")
 
-    def last_screen(self, result: dict[str, Any], folder: Path) -> None:
-        """Accuracies beside the random cells', the seconds, the files, the next command."""
+    def last_screen(self, result: dict[str, Any], folder: RunFolder) -> None:
+        """Accuracies beside the random cells', the seconds, the genotype, the files."""
         found, random, seconds = result["found"], result["random"], result["seconds"]
         table = rich.table.Table(box=None, pad_edge=False)
         for column in ("cell", "test accuracy", "parameters", "training s"):
@@ -105,17 +122,25 @@ class Console:
         self.out.print()
         self.out.print(table)
         if random:
-            spread = "" if result["random_std"] is None else f" +- {result['random_std']:.2%} (sample deviation of {len(random)})"
+            spread = (
+                "" if result["random_std"] is None else f" +- {result['random_std']:.2%} (sample deviation of {len(random)})"
+            )
             difference = found["test_accuracy"] - result["random_mean"]
             self.note(f"random cells {result['random_mean']:.2%}{spread}; the found cell is {difference:+.2%} from their mean")
             self.note(f"the search itself took {seconds['search']:.1f} s that the random cells did not need")
         stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
         self.note(f"seconds: {stages}")
         self.note(f"\n{found['genotype']}\n")
-        self.note(f"files: {folder}/ (result.json, genotype.json, genotype.txt, log.jsonl, weights)")
-        self.note(f"next:  jaxnas evaluate {folder}")
+        self.files(folder)
 
-    def _stop_bar(self) -> None:
+    def files(self, folder: RunFolder) -> None:
+        """What a run left."""
+        self.note(f"files: {folder.path}/ ({', '.join(folder.files())})")
+
+    def _stop_live(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None

@@ -30,7 +30,7 @@ class Report(Protocol):
         """Some steps of an epoch are done; the metrics are means over the epoch so far."""
 
     def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
-        """An epoch is done, with the state after it."""
+        """An epoch is done, with the state after it, which the next dispatch takes back: copy what is to be kept."""
 
 
 def check_batch(batch: int, size: int, what: str) -> None:
@@ -80,7 +80,7 @@ def epochs_of_steps(
       The final state and the compiled program's seconds.
 
     Raises:
-      UserError: a metric that is not finite; the message names epoch and step.
+      UserError: a loss that is not finite; the message names epoch and step.
     """
     most = min(STEPS_PER_DISPATCH, steps_per_epoch)
 
@@ -118,11 +118,19 @@ def _means(collected: dict[str, list[np.ndarray]]) -> dict[str, float]:
     return means
 
 
+_SPOKEN = {"train_loss": "training loss", "valid_loss": "validation loss"}
+
+
 def _check_finite(collected: dict[str, list[np.ndarray]], epoch: int, start: int) -> None:
-    losses = collected["train_loss"][-1]
-    if not np.isfinite(losses).all():
-        step = start + int(np.flatnonzero(~np.isfinite(losses))[0])
-        raise UserError(
-            f"The training loss became {losses[step - start]} in epoch {epoch}, step {step}. A lower learning rate or a "
-            "stronger gradient clip may help."
-        )
+    """Of the training loss NaN is refused too; a validation loss is NaN where the alphas rest."""
+    for name in _SPOKEN:
+        if name not in collected:
+            continue
+        losses = collected[name][-1]
+        bad = np.isinf(losses) | (np.isnan(losses) if name == "train_loss" else False)
+        if bad.any():
+            at = int(np.flatnonzero(bad)[0])
+            raise UserError(
+                f"The {_SPOKEN[name]} became {losses[at]} in epoch {epoch}, "
+                f"step {start + at}. A lower learning rate or a stronger gradient clip may help."
+            )

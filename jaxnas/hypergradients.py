@@ -53,7 +53,8 @@ def unrolled(steps: int = 1, has_aux: bool = False) -> Hypergradient:
 
     With w' = w + U(g), g the training gradient: d alphas = d valid(w') / d alphas + (d g / d alphas)^T u, where u is the
     pullback of d valid / d w' through U - through clipping, momentum, Adam's moments, whatever U does. The product with the
-    mixed second derivative is the forward derivative of the gradient along u (forward over reverse), never reverse over reverse.
+    mixed second derivative is the forward derivative of the gradient along u (forward over reverse), never reverse over
+    reverse.
 
     >>> loss = lambda w, a: (w - a) ** 2
     >>> sgd = optax.sgd(0.25)

@@ -7,7 +7,7 @@ from typing import Any
 import optax
 
 from jaxnas import hypergradients
-from jaxnas.optimizers import adam, clipped, cosine_by_epoch, sgd
+from jaxnas.optimizers import adam, clipped, cosine, sgd
 from jaxnas.recipes import SearchRecipe
 from jaxnas.relaxations import softmax
 from jaxnas.search import Method
@@ -22,7 +22,7 @@ HYPERGRADIENTS = {
 
 def darts(recipe: SearchRecipe, space: CellSpace, steps_per_epoch: int) -> Method:
     """DARTS (Liu et al., 2019), also as NAS-Bench-201 runs it: softmax relaxation, SGD for the weights, Adam for the alphas."""
-    rate = cosine_by_epoch(recipe.learning_rate, recipe.learning_rate_end, recipe.epochs, steps_per_epoch)
+    rate = cosine(recipe.learning_rate, recipe.learning_rate_end, recipe.epochs, steps_per_epoch, recipe.cosine_every)
 
     def virtual_update(weight_state: Any) -> tuple[optax.GradientTransformation, Any]:
         # architect.py: w - xi (0.9 buffer + g + decay w) at the current rate, neither clipped nor Nesterov.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -52,19 +54,22 @@ def adam(learning_rate: float, b1: float, b2: float, weight_decay: float) -> opt
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, b1=b1, b2=b2))
 
 
-def cosine_by_epoch(start: float, end: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
-    """Cosine annealing that changes once an epoch: epoch 0 runs at ``start``, the last one just above ``end``.
+def cosine(
+    start: float, end: float, epochs: int, steps_per_epoch: int, every: Literal["epoch", "step"] = "epoch"
+) -> optax.Schedule:
+    """Cosine annealing, in each epoch or in each step: the first runs at ``start``, the last just above ``end``.
 
-    This is CosineAnnealingLR stepped at the beginning of each epoch, as DARTS does in PyTorch 0.3.
+    By epoch this is CosineAnnealingLR stepped at the beginning of each epoch, as DARTS does in PyTorch 0.3; by step, as
+    AutoDL-Projects does.
 
-    >>> rate = cosine_by_epoch(0.025, 0.001, epochs=50, steps_per_epoch=10)
-    >>> float(rate(9)) == float(rate(0)), float(rate(250))
-    (True, 0.012999999336898327)
+    >>> rate = cosine(0.025, 0.001, epochs=50, steps_per_epoch=10)
+    >>> float(rate(9)) == float(rate(0)), round(float(rate(250)), 6)
+    (True, 0.013)
     """
+    period, periods = (steps_per_epoch, epochs) if every == "epoch" else (1, epochs * steps_per_epoch)
 
     def rate(step: ArrayLike) -> Array:
-        step = jnp.asarray(step)
-        epoch = jnp.minimum(step // steps_per_epoch, epochs)
-        return end + (start - end) * (1 + jnp.cos(jnp.pi * epoch / epochs)) / 2
+        done = jnp.minimum(jnp.asarray(step) // period, periods)
+        return end + (start - end) * (1 + jnp.cos(jnp.pi * done / periods)) / 2
 
     return rate

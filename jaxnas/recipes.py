@@ -6,7 +6,7 @@ A recipe is a frozen dataclass; a command's options replace its fields, and the 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jaxnas.data import Augmentation
 from jaxnas.errors import UserError, did_you_mean
@@ -19,6 +19,25 @@ def _positive(recipe: object, *names: str) -> None:
     for name in names:
         if not getattr(recipe, name) > 0:
             raise UserError(f"{name} must be positive, got {getattr(recipe, name)}.")
+
+
+def _not_negative(recipe: object, *names: str) -> None:
+    for name in names:
+        if not getattr(recipe, name) >= 0:
+            raise UserError(f"{name} must not be negative, got {getattr(recipe, name)}.")
+
+
+def _below_one(recipe: object, *names: str) -> None:
+    for name in names:
+        if not 0 <= getattr(recipe, name) < 1:
+            raise UserError(f"{name} must be at least 0 and below 1, got {getattr(recipe, name)}.")
+
+
+def _known(recipe: object) -> None:
+    """Refuses a word that its field does not list: the command line does so too, but Python and config.json may give any."""
+    for name, kind in get_type_hints(type(recipe)).items():
+        if get_origin(kind) is Literal and getattr(recipe, name) not in get_args(kind):
+            raise UserError(f"Unknown {name} {getattr(recipe, name)!r}. {did_you_mean(getattr(recipe, name), get_args(kind))}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +56,8 @@ class SearchRecipe:
       unrolled_steps: virtual steps of the unrolled gradient.
       order: which of the two updates comes first.
       weight_steps_per_alpha_step, alphas_from_epoch: when the alphas move.
-      learning_rate, learning_rate_end: of the weights, cosine by epoch.
+      learning_rate, learning_rate_end: of the weights, cosine.
+      cosine_every: whether the rate changes every epoch (DARTS) or every step (AutoDL-Projects).
       momentum, nesterov, weight_decay, clip: of the weights' SGD; the clip is of the global norm.
       alpha_learning_rate, alpha_b1, alpha_b2, alpha_weight_decay: of the alphas' Adam.
       augmentation: of both halves.
@@ -57,6 +77,7 @@ class SearchRecipe:
     alphas_from_epoch: int = 0
     learning_rate: float = 0.025
     learning_rate_end: float = 0.001
+    cosine_every: Literal["epoch", "step"] = "epoch"
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
@@ -68,17 +89,11 @@ class SearchRecipe:
     augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
-        _positive(
-            self,
-            "channels",
-            "cells",
-            "epochs",
-            "batch",
-            "unrolled_steps",
-            "weight_steps_per_alpha_step",
-            "learning_rate",
-            "clip",
-        )
+        _known(self)
+        _positive(self, "channels", "cells", "epochs", "batch", "unrolled_steps", "weight_steps_per_alpha_step")
+        _positive(self, "learning_rate", "clip", "alpha_learning_rate")
+        _not_negative(self, "learning_rate_end", "weight_decay", "alpha_weight_decay")
+        _below_one(self, "momentum", "alpha_b1", "alpha_b2")
         if self.unrolled_steps > 1 and self.hypergradient != "unrolled":
             raise UserError(f"unrolled_steps={self.unrolled_steps} needs hypergradient=unrolled, got {self.hypergradient}.")
         if not 0 <= self.alphas_from_epoch < self.epochs:
@@ -98,7 +113,8 @@ class TrainRecipe:
     Attributes:
       channels, cells: of the derived network (C and L, or N in the nb201 family).
       epochs, batch: length.
-      learning_rate, learning_rate_end: cosine by epoch.
+      learning_rate, learning_rate_end: cosine.
+      cosine_every: whether the rate changes every epoch (DARTS) or every step (AutoDL-Projects).
       momentum, nesterov, weight_decay, clip: of SGD; a clip of 0 means none.
       auxiliary_weight: of the auxiliary head's loss; 0 for no head.
       drop_path: probability at the end of training, growing linearly by epoch from 0.
@@ -111,6 +127,7 @@ class TrainRecipe:
     batch: int = 96
     learning_rate: float = 0.025
     learning_rate_end: float = 0.0
+    cosine_every: Literal["epoch", "step"] = "epoch"
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
@@ -121,11 +138,8 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         _positive(self, "channels", "cells", "epochs", "batch", "learning_rate")
-        if not 0 <= self.drop_path < 1:
-            raise UserError(f"drop_path is a probability below 1, got {self.drop_path}.")
-        for name in ("clip", "auxiliary_weight"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} must not be negative, got {getattr(self, name)}.")
+        _not_negative(self, "learning_rate_end", "weight_decay", "clip", "auxiliary_weight")
+        _below_one(self, "momentum", "drop_path")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +160,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.random_cells < 0:
-            raise UserError(f"random_cells must not be negative, got {self.random_cells}.")
+        _not_negative(self, "random_cells")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed must be at least 0 and below 2**32, got {self.seed}.")
 
@@ -164,7 +177,13 @@ _DARTS = Recipe(
 # AutoDL-Projects at f46486e: configs/nas-benchmark/algos/DARTS.config; training: NAS-Bench-201's 200 epochs.
 _NB201 = Recipe(
     search=SearchRecipe(
-        space="nb201", cells=5, order="weights_first", nesterov=True, weight_decay=5e-4, augmentation=_CROP_AND_FLIP
+        space="nb201",
+        cells=5,
+        order="weights_first",
+        cosine_every="step",
+        nesterov=True,
+        weight_decay=5e-4,
+        augmentation=_CROP_AND_FLIP,
     ),
     train=TrainRecipe(
         channels=16,
@@ -172,6 +191,7 @@ _NB201 = Recipe(
         epochs=200,
         batch=256,
         learning_rate=0.1,
+        cosine_every="step",
         nesterov=True,
         weight_decay=5e-4,
         clip=0.0,
@@ -252,7 +272,7 @@ def from_config(config: dict[str, Any]) -> Recipe:
     """The recipe in a run's ``config.json``.
 
     Raises:
-      UserError: a field that is missing or not known, as in a run of another version.
+      UserError: a field that is missing or not known, as in a run of another version, or a value that a recipe cannot have.
     """
     try:
         content = {key: value for key, value in config.items() if key != "recipe"}
@@ -262,5 +282,5 @@ def from_config(config: dict[str, Any]) -> Recipe:
             fields["augmentation"] = Augmentation(**fields["augmentation"])
             content[stage] = kind(**fields)
         return Recipe(**content)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"The run's config.json does not fit this version of jaxnas: {error}.") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"The run's config.json does not fit this version of jaxnas: {error}") from error

@@ -16,6 +16,7 @@ from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Dataset, augment
 from jaxnas.derive import derive
+from jaxnas.errors import UserError
 from jaxnas.feeding import check_batch, epochs_of_steps, fresh_batches, index_batches
 from jaxnas.losses import cross_entropy
 from jaxnas.methods import darts
@@ -59,11 +60,11 @@ class Seconds:
 
 
 class StageReport:
-    """Hands one stage's progress to the screen and the run's files."""
+    """Hands one stage's progress to the screen and, where there is a folder, the run's files."""
 
     def __init__(self, stage: str, console: Console, folder: RunFolder | None) -> None:
         self.stage, self.console, self.folder = stage, console, folder
-        self.latest: Any = None
+        console.compiling(stage)
 
     def compiled(self, compiled: Compiled) -> None:
         self.console.compiled(self.stage, compiled)
@@ -72,14 +73,36 @@ class StageReport:
         self.console.progress(self.stage, epoch, epochs, step, steps, metrics)
 
     def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
-        self.latest = state
-        line: dict[str, Any] = {"stage": self.stage, "epoch": epoch, **metrics}
-        if isinstance(state, SearchState):
-            line["alphas"] = {kind: np.asarray(alpha).tolist() for kind, alpha in state.alphas.items()}
         if self.folder is not None:
-            self.folder.append(LOG, line)
+            self.folder.append(LOG, {"stage": self.stage, "epoch": epoch, **metrics, **self.keep(self.folder, state)})
             self.folder.append(TIMING, {"stage": self.stage, "epoch": epoch, "seconds": round(seconds, 3)})
         self.console.epoch(self.stage, epoch, epochs, metrics, seconds)
+
+    def keep(self, folder: RunFolder, state: Any) -> dict[str, Any]:
+        """Writes what is to outlive the epoch and returns what the log says of it: nothing, by default."""
+        return {}
+
+
+class SearchReport(StageReport):
+    """Keeps the state of every epoch in place of the one before: whatever ends a run, its last whole epoch is there."""
+
+    def __init__(self, console: Console, folder: RunFolder | None, space: CellSpace) -> None:
+        super().__init__("search", console, folder)
+        self.space = space
+
+    def keep(self, folder: RunFolder, state: SearchState) -> dict[str, Any]:
+        """Writes alphas, supernet and genotype; the log has the alphas."""
+        genotype = derive(self.space, state.alphas)  # First of all: it refuses alphas that are not finite.
+        folder.write_arrays(ALPHAS, state.alphas)
+        folder.write_arrays(SUPERNET, state.weights)
+        write_genotype(folder, genotype, self.space.name)
+        return {"alphas": {kind: np.asarray(alpha).tolist() for kind, alpha in state.alphas.items()}}
+
+
+def write_genotype(folder: RunFolder, genotype: Genotype, space_name: str) -> None:
+    """Writes a genotype in both notations."""
+    folder.write_json(GENOTYPE_JSON, to_json(genotype, space_name))
+    folder.write_text(GENOTYPE_TEXT, to_text(genotype) + "\n")
 
 
 def search_network(recipe: SearchRecipe, dataset: Dataset) -> Network:
@@ -102,7 +125,7 @@ def search_cell(
       dataset: its two search halves are used, nothing else of it.
       network: as from :func:`search_network`.
       report: told of progress.
-      steps: do only so many steps of one epoch.
+      steps: do at most so many steps of one epoch.
 
     Raises:
       UserError: a loss that is not finite.
@@ -111,7 +134,9 @@ def search_cell(
     halves = {"train": dataset.search_train, "valid": dataset.search_valid}
     sizes = {half: len(split.labels) for half, split in halves.items()}
     # The steps of an epoch are the training half's; a shorter validation half bounds them where it is gone through.
-    steps_per_epoch = steps or (min(sizes.values()) if search.valid_order == "shuffled" else sizes["train"]) // search.batch
+    steps_per_epoch = (min(sizes.values()) if search.valid_order == "shuffled" else sizes["train"]) // search.batch
+    if steps is not None:
+        steps_per_epoch = min(steps, steps_per_epoch)
     space = search.build_space()
     method = darts(search, space, steps_per_epoch)
     keys = [jax.random.fold_in(jax.random.key(recipe.seed), purpose) for purpose in range(5)]
@@ -120,7 +145,9 @@ def search_cell(
     loss = cross_entropy(network)
     step = search_step(method, loss, loss)
 
-    def data_step(state: SearchState, data: Any, train_indices: Array, valid_indices: Array) -> tuple[SearchState, dict[str, Array]]:
+    def data_step(
+        state: SearchState, data: Any, train_indices: Array, valid_indices: Array
+    ) -> tuple[SearchState, dict[str, Array]]:
         def batch(half: str, indices: Array, purpose: int) -> dict[str, Array]:
             key = draw(state.key, state.step, purpose)
             images = augment(key, data[half]["images"][indices], search.augmentation, dataset.mean, dataset.std)
@@ -157,12 +184,24 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
 
 
 def check_training(genotype: Genotype, recipe: Recipe, dataset: Dataset) -> None:
-    """Refuses a training that could not run; raises as :func:`check`."""
+    """Refuses a training that could not run.
+
+    Raises:
+      UserError: as :func:`check`, and where genotype and recipe are of different families.
+    """
+    family = recipe.search.build_space().family
+    if genotype.family != family:
+        raise UserError(
+            f"The genotype {to_text(genotype)[:40]}... is of family {genotype.family}, but the recipe is for family {family}. "
+            "Choose another --recipe."
+        )
     check_batch(recipe.train.batch, len(dataset.train.labels), "training set")
     network_of(genotype, recipe.train, dataset)
 
 
-def run(name: str, recipe: Recipe, dataset: Dataset, folder: RunFolder, console: Console, import_seconds: float) -> dict[str, Any]:
+def run(
+    name: str, recipe: Recipe, dataset: Dataset, folder: RunFolder, console: Console, import_seconds: float
+) -> dict[str, Any]:
     """The whole run; returns what is written to ``result.json``.
 
     The test split is read only by :func:`jaxnas.training.train`, once for each network, after its last epoch.
@@ -175,19 +214,11 @@ def run(name: str, recipe: Recipe, dataset: Dataset, folder: RunFolder, console:
     folder.write_json(ENVIRONMENT, environment())
     console.first_screen(name, recipe, dataset, space, network)
 
-    report = StageReport("search", console, folder)
     began = time.perf_counter()
-    try:
-        state, compiled = search_cell(recipe, dataset, network, report)
-    except KeyboardInterrupt:
-        if report.latest is not None:
-            _write_search(folder, report.latest, derive(space, report.latest.alphas), recipe)
-            console.note(f"The search was interrupted; its state after the last epoch is in {folder.path}.")
-        raise
+    state, compiled = search_cell(recipe, dataset, network, SearchReport(console, folder, space))
     seconds.add_compilation(compiled)
     seconds.search = time.perf_counter() - began - compiled.trace_seconds - compiled.compile_seconds
     genotype = derive(space, state.alphas)
-    _write_search(folder, state, genotype, recipe)
     console.genotype(genotype)
 
     rng = np.random.Generator(np.random.PCG64([recipe.seed, 1]))
@@ -196,7 +227,7 @@ def run(name: str, recipe: Recipe, dataset: Dataset, folder: RunFolder, console:
     seconds.total = import_seconds + time.perf_counter() - start
     result = _result(name, recipe, space, rows, network, seconds)
     folder.write_json(RESULT, result)
-    console.last_screen(result, folder.path)
+    console.last_screen(result, folder)
     return result
 
 
@@ -208,8 +239,8 @@ def train_only(
     seconds = Seconds(imports=import_seconds)
     folder.write_json(CONFIG, {"recipe": name, **plain(recipe)})
     folder.write_json(ENVIRONMENT, environment())
-    _write_genotype(folder, genotype, recipe)
-    console.genotype(genotype)
+    write_genotype(folder, genotype, recipe.search.space)
+    console.note(to_text(genotype))
     row = _train_row("given", genotype, recipe, dataset, folder, console, seconds)
     seconds.total = import_seconds + time.perf_counter() - start
     result = {
@@ -220,7 +251,8 @@ def train_only(
         "seconds": _rounded(seconds),
     }
     folder.write_json(RESULT, result)
-    console.note(f"test accuracy {row['test_accuracy']:.2%}, {row['parameters']:,} parameters; files: {folder.path}/")
+    console.note(f"test accuracy {row['test_accuracy']:.2%}, {row['parameters']:,} parameters")
+    console.files(folder)
     return result
 
 
@@ -246,29 +278,20 @@ def _train_row(
 
 
 def dry_run(name: str, recipe: Recipe, dataset: Dataset, console: Console) -> Genotype:
-    """Two steps of the search and the network of what they lead to, so that errors show before hours are spent. Writes nothing."""
+    """Two steps of the search, so that errors show before hours are spent. Writes nothing."""
     space = recipe.search.build_space()
     network = search_network(recipe.search, dataset)
     console.first_screen(name, recipe, dataset, space, network)
-    state, _ = search_cell(recipe, dataset, network, StageReport("search", console, None), steps=2)
+    state, _ = search_cell(recipe, dataset, network, SearchReport(console, None, space), steps=2)
     genotype = derive(space, state.alphas)
     network = network_of(genotype, recipe.train, dataset)
-    console.note(f"Dry run: two steps done, nothing written. The network to be trained would have {network.parameters:,} parameters.")
+    console.note(f"Dry run: two steps done, nothing written. The network would have {network.parameters:,} parameters.")
     return genotype
 
 
-def _write_search(folder: RunFolder, state: SearchState, genotype: Genotype, recipe: Recipe) -> None:
-    folder.write_arrays(ALPHAS, state.alphas)
-    folder.write_arrays(SUPERNET, state.weights)
-    _write_genotype(folder, genotype, recipe)
-
-
-def _write_genotype(folder: RunFolder, genotype: Genotype, recipe: Recipe) -> None:
-    folder.write_json(GENOTYPE_JSON, to_json(genotype, recipe.search.space))
-    folder.write_text(GENOTYPE_TEXT, to_text(genotype) + "\n")
-
-
-def _result(name: str, recipe: Recipe, space: CellSpace, rows: list[dict[str, Any]], network: Network, seconds: Seconds) -> dict[str, Any]:
+def _result(
+    name: str, recipe: Recipe, space: CellSpace, rows: list[dict[str, Any]], network: Network, seconds: Seconds
+) -> dict[str, Any]:
     random = [row["test_accuracy"] for row in rows[1:]]
     return {
         "recipe": name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+import io
 import json
 import math
 import os
@@ -42,19 +43,34 @@ class RunFolder:
             if not overwrite:
                 raise UserError(f"{self.path} exists. Give --overwrite to replace the run in it, or another --out.")
             if not (self.path / CONFIG).exists():
-                raise UserError(f"{self.path} holds files but no run ({CONFIG} is missing): nothing was overwritten. Choose another --out.")
+                raise UserError(
+                    f"{self.path} holds files, but no run ({CONFIG}): nothing was overwritten. Choose another --out."
+                )
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
+                self._part(name).unlink(missing_ok=True)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
 
+    def files(self) -> list[str]:
+        """Names of the run's files that there are."""
+        return [name for name in FILES if (self.path / name).exists()]
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Writes a file by way of another name: a kill or a full disk leaves the old one or the new one, never a part."""
+        part = self._part(name)
+        try:
+            part.write_bytes(content)
+            part.replace(self.path / name)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
     def write_text(self, name: str, text: str) -> None:
-        """Writes a file by way of another name, so that a kill leaves the old one or the new one."""
-        temporary = self.path / f".{name}.part"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.path / name)
+        """Writes a text file."""
+        self.write_bytes(name, text.encode())
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file, indented."""
@@ -63,51 +79,54 @@ class RunFolder:
     def append(self, name: str, line: dict[str, Any]) -> None:
         """Adds a line to a JSON lines file; what is no number becomes null."""
         line = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in line.items()}
-        with (self.path / name).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        path = self.path / name
+        # The whole file anew, so that its lines are whole too: these files are short.
+        self.write_bytes(name, (path.read_bytes() if path.exists() else b"") + json.dumps(line).encode() + b"\n")
 
     def write_arrays(self, name: str, tree: Any) -> None:
         """Writes a tree of arrays as ``.npz``, one array a leaf, named by its path."""
-        temporary = self.path / f".{name}.part"
-        with temporary.open("wb") as file:
-            np.savez(file, **flat_names(tree))
-        temporary.replace(self.path / name)
+        archive = io.BytesIO()
+        arrays: dict[str, Any] = jax.device_get(flat_names(tree))
+        np.savez(archive, **arrays)
+        self.write_bytes(name, archive.getvalue())
+
+    def _part(self, name: str) -> Path:
+        return self.path / f".{name}.part"
 
 
-def flat_names(tree: Any) -> dict[str, np.ndarray]:
+def flat_names(tree: Any) -> dict[str, Any]:
     """A nested dictionary of arrays as one flat one, keys joined by dots.
 
     >>> flat_names({"stem": {0: np.ones(2)}})
     {'stem.0': array([1., 1.])}
     """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {".".join(str(getattr(part, "key", part)) for part in path): np.asarray(leaf) for path, leaf in leaves}
+    return {".".join(str(getattr(part, "key", part)) for part in path): leaf for path, leaf in leaves}
 
 
 def read_arrays(path: Path, like: Any) -> Any:
-    """Reads what ``write_arrays`` wrote, into the form of ``like``.
+    """Reads what ``write_arrays`` wrote, into the form of ``like``, whose leaves need no more than a shape and a dtype.
 
     Raises:
       UserError: a missing or damaged file, or arrays that do not fit ``like``.
     """
     try:
-        with np.load(path) as archive:
+        with np.load(io.BytesIO(path.read_bytes())) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: the run has no weights. Was it stopped before its end?") from error
+        raise UserError(f"{path} is missing. Was the run ended before it was written?") from error
     except Exception as error:  # A damaged archive raises whatever its first bad byte leads to.
-        raise UserError(f"{path} is damaged: {error}") from error
-    expected = {name: leaf.shape for name, leaf in flat_names(like).items()}
-    found = {name: array.shape for name, array in arrays.items()}
+        raise UserError(f"{path} is damaged: {error}. Repeat the run.") from error
+    expected = {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in flat_names(like).items()}
+    found = {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
     if expected != found:
         differ = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         name = differ[0]
         raise UserError(
-            f"{path} does not fit the network: {len(differ)} arrays differ, the first is {name}: "
-            f"{found.get(name, 'missing')} in the file, {expected.get(name, 'not known')} in the network."
+            f"{path} does not fit the run's {CONFIG} and {GENOTYPE_JSON}: {len(differ)} arrays differ, the first is {name}: "
+            f"{found.get(name, 'missing')} in the file, {expected.get(name, 'not known')} expected. Were files changed?"
         )
-    leaves, form = jax.tree.flatten(like)
-    return jax.tree.unflatten(form, [arrays[name] for name in expected])
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
 
 
 def read_json(path: Path) -> Any:
@@ -121,7 +140,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing. Is {path.parent} the folder of a run?") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}.") from error
+        raise UserError(f"{path} is not valid JSON: {error}. Was it changed?") from error
 
 
 def environment() -> dict[str, Any]:

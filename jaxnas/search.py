@@ -77,6 +77,7 @@ class Method:
       after_update: ``(alphas before, alphas after, mixture) -> alphas``, such as ProxylessNAS's rescaling.
       weight_mask: ``(mixture, weights) -> mask`` in the form of the weights: where it is 0 neither the weight nor what the
         optimizer keeps of it moves; None to update all.
+      alpha_mask: the same for the alphas, ``(mixture, alphas) -> mask``.
       running_momentum: weight of the old value in the running averages of the moments of the weight steps' batches
         (PyTorch's default: 0.9); None to keep no averages.
     """
@@ -95,6 +96,7 @@ class Method:
     update_duals: Callable[[Any, Any], Any] = lambda duals, costs: duals
     after_update: Callable[[Any, Any, Any], Any] = lambda before, after, mixture: after
     weight_mask: Callable[[Any, Any], Any] | None = None
+    alpha_mask: Callable[[Any, Any], Any] | None = None
     running_momentum: float | None = None
 
 
@@ -135,7 +137,8 @@ def search_step(
       alpha_loss: what the alphas minimise but for costs (they may differ, as in label smoothing).
 
     Returns:
-      The step. Its metrics are ``train_loss`` (before the weight update), ``valid_loss`` (where the hypergradient was taken),
+      The step. Its metrics are ``train_loss`` (before the weight update), ``valid_loss`` (the objective with its costs, where the
+      hypergradient was taken),
       ``weight_gradient_norm`` (before clipping), ``alpha_gradient_norm``, the losses' own metrics under ``train_`` and
       ``valid_``, and the costs. In a step without alpha update those of the validation batch are NaN.
     """
@@ -171,12 +174,8 @@ def search_step(
         if method.weight_mask is not None:
             mask = method.weight_mask(aux["mixture"], state.weights)
             weights = jax.tree.map(_where, mask, weights, state.weights)
-            # Where a state leaf belongs to a weight it keeps its old value too; counters go on.
-            weight_state = optax.tree.map_params(
-                method.weight_optimizer, lambda new, old, m: _where(m, new, old), weight_state, state.weight_state, mask
-            )
-        statistics = state.statistics
-        keep = method.running_momentum
+            weight_state = _masked_state(method.weight_optimizer, mask, weight_state, state.weight_state)
+        statistics, keep = state.statistics, method.running_momentum
         if keep is not None:
             statistics = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, statistics, aux["moments"])
         state = dataclasses.replace(state, weights=weights, weight_state=weight_state, statistics=statistics)
@@ -195,7 +194,12 @@ def search_step(
             *method.virtual_update(state.weight_state),
         )
         updates, alpha_state = method.alpha_optimizer.update(gradient, state.alpha_state, state.alphas)
-        alphas = method.after_update(state.alphas, optax.apply_updates(state.alphas, updates), aux["mixture"])
+        alphas = optax.apply_updates(state.alphas, updates)
+        if method.alpha_mask is not None:
+            mask = method.alpha_mask(aux["mixture"], state.alphas)
+            alphas = jax.tree.map(_where, mask, alphas, state.alphas)
+            alpha_state = _masked_state(method.alpha_optimizer, mask, alpha_state, state.alpha_state)
+        alphas = method.after_update(state.alphas, alphas, aux["mixture"])
         duals = method.update_duals(state.duals, aux["costs"])
         state = dataclasses.replace(state, alphas=alphas, alpha_state=alpha_state, duals=duals)
         metrics = {f"valid_{name}": metric for name, metric in aux.get("metrics", {}).items()}
@@ -227,6 +231,12 @@ def search_step(
         return dataclasses.replace(state, step=state.step + 1), {**weight_metrics, **alpha_metrics}
 
     return step
+
+
+def _masked_state(optimizer: optax.GradientTransformation, mask: Any, new: Any, old: Any) -> Any:
+    """What an optimizer keeps of a variable stays where the mask is 0; its counters go on."""
+    masks = optax.tree.map_params(optimizer, lambda _, m: m, new, mask, transform_non_params=lambda _: True)
+    return jax.tree.map(_where, masks, new, old)
 
 
 def _where(mask: Any, new: Array, old: Array) -> Array:

@@ -14,10 +14,11 @@ from jax import Array, lax
 
 from jaxnas.compiling import Compiled, compile_ahead
 from jaxnas.data import Dataset, Split, augment, normalise
+from jaxnas.errors import UserError
 from jaxnas.feeding import Report, check_batch, epochs_of_steps, index_batches
 from jaxnas.losses import accuracy, mean_cross_entropy
 from jaxnas.nets import Network, Shape, derived
-from jaxnas.optimizers import clip_by_torch_norm, cosine_by_epoch, sgd
+from jaxnas.optimizers import clip_by_torch_norm, cosine, sgd
 from jaxnas.recipes import TrainRecipe
 from jaxnas.spaces import Genotype
 
@@ -67,15 +68,20 @@ def network_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Net
     """The network that a recipe trains for a genotype.
 
     Raises:
-      UserError: a size that the network cannot have.
+      UserError: a size that the network cannot have, drop path or an auxiliary head where it has none.
     """
+    if genotype.family == "nb201" and (recipe.drop_path or recipe.auxiliary_weight):
+        raise UserError(
+            f"NAS-Bench-201's networks have neither drop path nor an auxiliary head, but drop_path={recipe.drop_path} and "
+            f"auxiliary_weight={recipe.auxiliary_weight}. Set both to 0."
+        )
     shape = Shape(recipe.channels, recipe.cells, dataset.classes, dataset.image_size)
     return derived(genotype, shape, auxiliary=recipe.auxiliary_weight > 0)
 
 
 def optimizer(recipe: TrainRecipe, steps_per_epoch: int) -> optax.GradientTransformation:
     """SGD of a training recipe; without a clip where that is 0."""
-    rate = cosine_by_epoch(recipe.learning_rate, recipe.learning_rate_end, recipe.epochs, steps_per_epoch)
+    rate = cosine(recipe.learning_rate, recipe.learning_rate_end, recipe.epochs, steps_per_epoch, recipe.cosine_every)
     descent = sgd(rate, recipe.momentum, recipe.weight_decay, recipe.nesterov)
     return optax.chain(clip_by_torch_norm(recipe.clip), descent) if recipe.clip else descent
 

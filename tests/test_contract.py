@@ -168,7 +168,6 @@ def test_dense_mixture_with_weights_of_edges() -> None:
         assert_equal((state.weights, state.alphas), (w, {"operations": a, "edges": b}))
 
 
-@pytest.mark.quick
 def test_one_sampled_index_per_edge() -> None:
     """GDAS: the arg max of a Gumbel softmax at a temperature, straight-through, another sample for each of the two updates."""
 
@@ -363,7 +362,6 @@ def test_recurrent_cell_carries_each_stream() -> None:
         assert_equal((state.weights, state.alphas, state.carry), ({"inputs": w, "hidden": u}, a, hidden))
 
 
-@pytest.mark.quick
 def test_multiplicative_objective_and_a_dual() -> None:
     """``CE a (log E / log ref)^b`` (ProxylessNAS's mul#log) plus a constraint on E whose multiplier climbs within the step."""
     latency, reference, factor, power, ascent = np.array([[5.0, 20.0, 9.0, 40.0]] * EDGES), 12.0, 0.2, 0.3, 0.25

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnas.optimizers import adam, clip_by_torch_norm, clipped, cosine_by_epoch, sgd
+from jaxnas.optimizers import adam, clip_by_torch_norm, clipped, cosine, sgd
 
 Arrays = dict[str, np.ndarray]
 STEPS = 5
@@ -53,7 +54,13 @@ def torch_clip(gradient: Arrays, limit: float) -> Arrays:
 
 
 def torch_sgd(
-    weights: Arrays, gradients: list[Arrays], rates: list[float], momentum: float, decay: float, nesterov: bool, limit: float | None
+    weights: Arrays,
+    gradients: list[Arrays],
+    rates: list[float],
+    momentum: float,
+    decay: float,
+    nesterov: bool,
+    limit: float | None,
 ) -> list[Arrays]:
     """torch.optim.SGD; the first step sets the buffer to the decayed gradient."""
     weights, buffers, found = dict(weights), {}, []
@@ -99,7 +106,7 @@ def test_sgd_equals_torch(problem: tuple[Arrays, list[Arrays]], nesterov: bool, 
 
 
 def test_sgd_follows_a_schedule_from_step_0(problem: tuple[Arrays, list[Arrays]]) -> None:
-    ours = path(sgd(cosine_by_epoch(0.1, 0.02, epochs=3, steps_per_epoch=2), 0.9, 0.03), *problem)
+    ours = path(sgd(cosine(0.1, 0.02, epochs=3, steps_per_epoch=2), 0.9, 0.03), *problem)
     rates = [0.02 + 0.04 * (1 + math.cos(math.pi * epoch / 3)) for epoch in (0, 0, 1, 1, 2)]
     assert_equal_paths(ours, torch_sgd(*problem, rates, 0.9, 0.03, False, None))
 
@@ -111,33 +118,42 @@ def test_adam_equals_torch(problem: tuple[Arrays, list[Arrays]], b1: float, deca
 
 
 def test_clipping_is_torchs_and_not_optaxs(problem: tuple[Arrays, list[Arrays]]) -> None:
-    clip = clip_by_torch_norm(5.0)
+    def clip(transformation: optax.GradientTransformation, gradient: Any) -> Any:
+        return transformation.update(gradient, transformation.init(gradient))[0]
+
     small, large = problem[1][:2]
+    ours, optaxs = clip(clip_by_torch_norm(5.0), large), clip(optax.clip_by_global_norm(5.0), large)
     for name in small:
-        np.testing.assert_array_equal(clip.update(small, clip.init(small))[0][name], small[name])
-        clipped_by_us = clip.update(large, clip.init(large))[0][name]
-        np.testing.assert_allclose(clipped_by_us, torch_clip(large, 5.0)[name], rtol=1e-14)
-        by_optax = optax.clip_by_global_norm(5.0).update(large, optax.EmptyState())[0][name]
-        assert np.abs(clipped_by_us / by_optax - 1).min() > 1e-8
+        np.testing.assert_array_equal(clip(clip_by_torch_norm(5.0), small)[name], small[name])
+        np.testing.assert_allclose(ours[name], torch_clip(large, 5.0)[name], rtol=1e-14)
+        assert np.abs(ours[name] / optaxs[name] - 1).min() > 1e-8
 
 
 def test_the_state_behind_the_clip_serves_the_unclipped_step(problem: tuple[Arrays, list[Arrays]]) -> None:
     """DARTS's virtual step reads the real optimizer's momentum: 0.9 buffer + g + decay w, at the present rate."""
-    weights, (first, second, *_) = problem
-    rate = cosine_by_epoch(0.1, 0.02, epochs=3, steps_per_epoch=1)
+    weights, (_, large, gradient, *_) = problem
+    rate = cosine(0.1, 0.02, epochs=3, steps_per_epoch=1)
     optimizer = clipped(5.0, sgd(rate, 0.9, 0.03, nesterov=True))
-    _, (_, descent_state) = optimizer.update(first, optimizer.init(weights), weights)
-    updates, _ = sgd(rate, 0.9, 0.03).update(second, descent_state, weights)
+    state: Any = optimizer.update(large, optimizer.init(weights), weights)[1]
+    updates: Any = sgd(rate, 0.9, 0.03).update(gradient, state[1], weights)[0]
     for name, w in weights.items():
-        buffer = torch_clip(first, 5.0)[name] + 0.03 * w
-        np.testing.assert_allclose(updates[name], -0.08 * (0.9 * buffer + second[name] + 0.03 * w), rtol=1e-12)
+        buffer = torch_clip(large, 5.0)[name] + 0.03 * w
+        np.testing.assert_allclose(updates[name], -0.08 * (0.9 * buffer + gradient[name] + 0.03 * w), rtol=1e-12)
 
 
 @pytest.mark.quick
 def test_the_cosine_of_darts() -> None:
-    rate = cosine_by_epoch(0.025, 0.001, epochs=50, steps_per_epoch=390)
+    rate = cosine(0.025, 0.001, epochs=50, steps_per_epoch=390)
     last = 0.001 + 0.012 * (1 - math.cos(math.pi / 50))  # cos(49 pi / 50) = -cos(pi / 50)
     for epoch, expected in ((0, 0.025), (25, 0.013), (49, last), (50, 0.001)):
         for step in (390 * epoch, 390 * epoch + 389):
-            assert float(rate(jnp.asarray(step))) == pytest.approx(expected, rel=1e-14)
-    assert float(rate(jnp.asarray(10**6))) == pytest.approx(0.001, rel=1e-14)
+            assert rate(jnp.asarray(step)) == pytest.approx(expected, rel=1e-14)
+    assert rate(jnp.asarray(10**6)) == pytest.approx(0.001, rel=1e-14)
+
+
+def test_cosine_in_every_step_goes_on_within_an_epoch() -> None:
+    # AutoDL-Projects: (1 + cos(pi * (epoch + step / steps) / epochs)) / 2 between the two rates.
+    rate = cosine(0.025, 0.001, epochs=4, steps_per_epoch=10, every="step")
+    for epoch, step in ((0, 0), (1, 5), (3, 9)):
+        expected = 0.001 + 0.024 * (1 + np.cos(np.pi * (epoch + step / 10) / 4)) / 2
+        np.testing.assert_allclose(rate(epoch * 10 + step), expected, rtol=1e-5)

@@ -156,7 +156,6 @@ def test_iteration_of_the_reference(
     assert min(norms) < CLIP < max(norms)
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize(("every", "first", "due"), [(5, 0, {0, 5}), (1, 3, {3, 4, 5, 6}), (2, 3, {4, 6})])
 def test_alphas_rest_between_their_steps(every: int, first: int, due: set[int]) -> None:
     method = toy(
@@ -183,8 +182,9 @@ def test_running_statistics_follow_the_training_batches(keep: float | None) -> N
         return train_loss(weights, mixture, batch, *rest)[0], {"moments": {"mean": batch.mean(), "var": batch.var()}}
 
     method = toy(first_order(has_aux=True), running_momentum=keep)
-    running = {"mean": 0.0, "var": 1.0}
-    for i, (state, _) in enumerate(run(method, start(method, statistics=jax.tree.map(jnp.array, running)), 3, weight_loss=loss)):
+    running = {"mean": np.zeros(()), "var": np.ones(())}
+    steps = run(method, start(method, statistics=jax.tree.map(jnp.array, running)), 3, weight_loss=loss)
+    for i, (state, _) in enumerate(steps):
         if keep is None:
             assert state.statistics is None
         else:
@@ -194,7 +194,7 @@ def test_running_statistics_follow_the_training_batches(keep: float | None) -> N
 
 
 def noisy_train_loss(weights: Any, mixture: Any, batch: Any, key: Array, scalars: Any) -> tuple[Array, dict[str, Any]]:
-    return train_loss(weights, mixture, batch + jax.random.normal(key, batch.shape), key, scalars)
+    return train_loss(weights, mixture, batch + jax.random.uniform(key, batch.shape), key, scalars)
 
 
 @pytest.mark.quick
@@ -229,8 +229,6 @@ def test_two_compilations_give_the_same_bits() -> None:
     method = toy(unrolled(has_aux=True))
     (first, _), (second, _) = (run(method, start(method), 3, noisy_train_loss)[-1] for _ in range(2))
     assert_same_bits(first, second)
-    other_key, _ = run(method, dataclasses.replace(start(method), key=jax.random.key(6)), 3, noisy_train_loss)[-1]
-    assert (other_key.weights != first.weights).all()
 
 
 @pytest.mark.quick

@@ -101,7 +101,8 @@ def _runner(edges: tuple[MixedEdge, ...], names: tuple[str, ...], graphs: dict[s
         return y, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
     def edge_key(key_data: Array, e: Array) -> Array:
-        return jax.random.fold_in(jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(context.key)), e)
+        # By the row, not by e: the two groups of edges of a reduction cell must not draw the same noise.
+        return jax.random.fold_in(jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(context.key)), row[e])
 
     def where_present(name: str, e: Array, then: Any, otherwise: Any) -> Any:
         """``then()`` on edges that have the operation, at run time; ``otherwise()`` has the same form."""

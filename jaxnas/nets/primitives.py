@@ -177,26 +177,34 @@ def _depthwise_grad_images(
 def _depthwise_grad_kernel(
     x: Array, g: Array, *, batch: int, stride: int, dilation: int, image_shape: Any, kernel_shape: Any
 ) -> Array:
+    # As matrix products: products[j, c, r, h] holds row r of x, shifted by j columns, times row h of g; position (i, j) of the
+    # kernel is the sum where r = h * stride + i * dilation. A reduction for each position is slower to run and to compile.
+    # Blocks of rows bound the waste.
     (kh, kw), (ph, pw) = kernel_shape[-2:], _half(kernel_shape, dilation)
     height, c, wn = g.shape
-    if stride > 1:
-        views = windows(x, (kh, kw), batch, stride, dilation, (ph, pw))
-        return jnp.stack([(view * g).sum((0, 2)) for view in views], -1).reshape(c, kh, kw)
-    # As matrix products: [c, h', h] holds the product of row h' of x, shifted by j columns, with row h of g; position (i, j) of
-    # the kernel is the sum of its i-th diagonal. Blocks of rows bound the waste; a reduction for each position is slower.
-    x = jnp.pad(x, [(ph, ph), (0, 0), (pw * batch, pw * batch)])
-    taps = jnp.zeros((kh, kw, c), g.dtype)
+    width = wn // batch
+    x = jnp.pad(x, [(ph, ph + stride), (0, 0), (pw * batch, (pw + stride) * batch)])
+    columns = x.reshape(x.shape[0], c, -1, batch) if stride > 1 else x
+    total = jnp.zeros((kw * c, kh), g.dtype)
     for top in range(0, height, _BLOCK_ROWS):
         g_rows = g[top : top + _BLOCK_ROWS]
-        band = x[top : top + g_rows.shape[0] + dilation * (kh - 1)]
+        count = g_rows.shape[0]
+        reach = (count - 1) * stride + dilation * (kh - 1) + 1
+        band = columns[top * stride : top * stride + reach]
+        products = []
         for j in range(kw):
-            shifted = band[:, :, j * dilation * batch : j * dilation * batch + wn]
-            products = jnp.einsum("rcl,hcl->crh", shifted, g_rows)
-            diagonals = [
-                jnp.trace(products[:, i * dilation : i * dilation + g_rows.shape[0]], axis1=1, axis2=2) for i in range(kh)
-            ]
-            taps = taps.at[:, j].add(jnp.stack(diagonals))
-    return taps.transpose(2, 0, 1)
+            left = j * dilation
+            if stride > 1:
+                shifted = band[:, :, left : left + (width - 1) * stride + 1 : stride].reshape(reach, c, wn)
+            else:
+                shifted = band[:, :, left * batch : left * batch + wn]
+            products.append(jnp.einsum("rcl,hcl->crh", shifted, g_rows))
+        i, h = np.ogrid[:kh, :count]
+        belongs = np.zeros((kh, reach, count))
+        belongs[i, h * stride + i * dilation, h] = 1
+        stacked = jnp.stack(products).reshape(kw * c, -1)
+        total += stacked @ jnp.asarray(belongs.reshape(kh, -1).T, g.dtype)
+    return total.reshape(kw, c, kh).transpose(1, 2, 0)
 
 
 _BLOCK_ROWS = 16

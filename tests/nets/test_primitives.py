@@ -1,8 +1,9 @@
 """Every primitive and all its derivatives against a plain definition in float64.
 
 Every operation here is linear in each of its arguments, and with a cotangent g of its output it is one multilinear form: for a
-convolution F(x, k, g) = sum of table * x * k * g, where the table, filled by loops, says which pixel each output pixel reads under
-each position of the kernel. Value, gradients and second derivatives are all derivatives of F, and NumPy's ``einsum`` gives them.
+convolution F(x, k, g) = sum of table * x * k * g, where the table, filled by loops, says which pixel each output pixel reads
+under each position of the kernel. Value, gradients and second derivatives are all derivatives of F, which NumPy's ``einsum``
+gives.
 """
 
 from __future__ import annotations
@@ -92,36 +93,44 @@ def flat(kernel: np.ndarray) -> np.ndarray:
     return kernel.reshape(*kernel.shape[:-2], -1)
 
 
-def assert_derivatives(function: Callable[..., Array], form: str, table: np.ndarray, x: np.ndarray, *kernel: np.ndarray) -> None:
-    """Value, gradient, derivative of the gradient along a direction, gradient of the gradient along a direction.
+def assert_derivatives(
+    function: Callable[..., Array], form: str, table: np.ndarray, x: np.ndarray, *kernel: np.ndarray
+) -> None:
+    """Value and gradient, and both ways to differentiate these once more.
 
     Not under jit: each primitive is then compiled once, however often the derivatives use it. Jit is tested further below.
     """
     value = partial(form, table, [x, *map(flat, kernel), np.zeros(0)], len(kernel) + 1)
-    images = [RNG.normal(size=value.shape), *(RNG.normal(size=a.shape) for a in (x, value))]
-    g, (x_along, g_along), k_along = images[0], images[1:], [RNG.normal(size=k.shape) for k in kernel]
+    args, along = ([*(RNG.normal(size=a.shape) for a in (x, *kernel, value))] for _ in range(2))
+    args[0] = x
 
-    def of_rows(x: Any, *rest: Any) -> Any:
-        *kernel, g = rest
-        return jnp.vdot(function(x, *kernel, N), g)
+    def derivatives(*args: Any) -> Any:
+        """Of the form in each argument: the gradients, and the value."""
+        *given, g = args
+        value, pull = jax.vjp(lambda *given: function(*given, N), *given)
+        return *pull(g), value
 
-    args, along = (to_rows(x), *kernel, to_rows(g)), (to_rows(x_along), *k_along, to_rows(g_along))  # pyright: ignore[reportArgumentType]
-    every = tuple(range(len(args)))
-    gradient = jax.grad(of_rows, every)
-    first, forward = jax.jvp(gradient, args, along)
-    backward = jax.grad(lambda *args: sum(jnp.vdot(a, b) for a, b in zip(gradient(*args), along, strict=True)), every)(*args)
+    first, forward = jax.jvp(derivatives, in_rows(args), in_rows(along))
+    backward = jax.vjp(derivatives, *in_rows(args))[1](in_rows(along))
 
-    plain, plain_along = [x, *map(flat, kernel), g], [x_along, *map(flat, k_along), g_along]
+    plain, plain_along = ([a[0], *map(flat, a[1:-1]), a[-1]] for a in (args, along))
+    for i, found in enumerate(zip(*map(plainly, (first, forward, backward)), strict=True)):
+        # Second derivatives are symmetric: forward and backward are both the Hessian times the direction.
+        curvature = second(form, table, plain, plain_along, i)
+        for one, expected in zip(found, (partial(form, table, plain, i), curvature, curvature), strict=True):
+            assert_close(one, expected)
 
-    def as_plain(derivative: Any) -> list[np.ndarray]:
-        d_x, *d_k, d_g = map(np.asarray, derivative)
-        return [from_rows(d_x, N), *map(flat, d_k), from_rows(d_g, N)]  # pyright: ignore[reportArgumentType, reportReturnType]
 
-    for i, (one, two, three) in enumerate(zip(*map(as_plain, (first, forward, backward)), strict=True)):
-        assert_close(one, partial(form, table, plain, i))
-        # A second derivative is symmetric: both are the Hessian times the direction.
-        assert_close(two, second(form, table, plain, plain_along, i))
-        assert_close(three, second(form, table, plain, plain_along, i))
+def in_rows(args: list[np.ndarray]) -> tuple[Any, ...]:
+    """Images, kernels and cotangent as the primitives take them."""
+    x, *kernel, g = args
+    return to_rows(jnp.asarray(x)), *kernel, to_rows(jnp.asarray(g))
+
+
+def plainly(derivative: Any) -> list[Any]:
+    """What :func:`in_rows` has made, as the forms take it."""
+    x, *kernel, g = derivative
+    return [from_rows(x, N), *(flat(np.asarray(k)) for k in kernel), from_rows(g, N)]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +168,6 @@ def test_depthwise(image: tuple[int, int], size: int, stride: int, dilation: int
         pytest.param((5, 8), (1, 7), 2, None, marks=pytest.mark.quick),
         ((5, 5), (2, 2), 1, (0, 0)),
         ((5, 5), (2, 2), 2, (0, 0)),
-        ((8, 6), (2, 2), 2, (0, 0)),
     ],
 )
 def test_convolution(image: tuple[int, int], kernel: tuple[int, int], stride: int, padding: tuple[int, int] | None) -> None:
@@ -227,7 +235,7 @@ def gradient_and_curvature(function: Callable[..., Array]) -> Callable[[Any, Any
     return lambda x, k: (gradient(x, k), jax.jvp(lambda x: gradient(x, k), (x,), (jnp.cos(x),))[1])
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", ["depthwise", "convolution", pytest.param("max_pool", marks=pytest.mark.quick), "avg_pool"])
 def test_inside_scan_and_cond_and_under_vmap(name: str) -> None:
     on_rows, on_images, shape = OPERATIONS[name]
     kernels = RNG.uniform(0.5, 1.5, size=(3, *shape))
@@ -272,9 +280,16 @@ def test_rows_hold_columns_and_batch_the_batch_fastest() -> None:
         ((6, 5), (2, 2), 2, 1, (0, 0), 0.0),
     ],
 )
-def test_windows(image: tuple[int, int], kernel: tuple[int, int], stride: int, dilation: int, padding: Any, fill: float) -> None:
+def test_windows(
+    image: tuple[int, int], kernel: tuple[int, int], stride: int, dilation: int, padding: tuple[int, int], fill: float
+) -> None:
     images = RNG.normal(size=(N, *image, C))
-    views = jax.jit(lambda x: [from_rows(v, N) for v in windows(to_rows(x), kernel, N, stride, dilation, padding, fill)])(images)
+
+    @jax.jit
+    def views_of(x: Any) -> list[Array]:
+        return [from_rows(view, N) for view in windows(to_rows(x), kernel, N, stride, dilation, padding, fill)]
+
+    views = views_of(images)
     padded = np.full((N, image[0] + 2 * padding[0], image[1] + 2 * padding[1], C), fill)
     padded[:, padding[0] : padding[0] + image[0], padding[1] : padding[1] + image[1]] = images
     height, width = (output_size(s, k, stride, dilation, p) for s, k, p in zip(image, kernel, padding, strict=True))

@@ -1,0 +1,114 @@
+"""Conformance with the reference implementations' records; file b of the DARTS supernet here, the rest in ``slow``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxnas.errors import UserError
+from jaxnas.interop import golden
+from jaxnas.interop.golden_record import LIMITS
+
+
+def altered(path: Path, folder: Path, change: dict[str, np.ndarray | None]) -> Path:
+    """A copy of a record with arrays replaced, added or (None) left out."""
+    with np.load(path) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    for name, array in change.items():
+        if array is None:
+            del arrays[name]
+        else:
+            arrays[name] = array
+    copy = folder / path.name
+    np.savez(copy, **arrays)
+    return copy
+
+
+@pytest.mark.parametrize(("name", "precision"), [("darts_supernet_b.npz", "float64"), ("nb201_supernet_a.npz", "float32")])
+def test_a_record_agrees_within_its_limits(golden_dir: Path, name: str, precision: str) -> None:
+    lines, left = golden.verify(golden_dir / name, precision, print)
+    assert left == []
+    assert {line.quantity for line in lines} >= {"logits", "losses", "weight gradients", "updates of weight", "genotype"}
+    assert [line for line in lines if not line.passed] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", golden.PRECISIONS)
+@pytest.mark.parametrize("name", ["darts_supernet_a.npz", "nb201_supernet_b.npz", "darts_network_cifar_DARTS_V2.npz"])
+def test_the_other_records_agree(golden_dir: Path, name: str, precision: str) -> None:
+    lines, left = golden.verify(golden_dir / name, precision, print)
+    assert left == []
+    assert [line for line in lines if not line.passed] == []
+
+
+@pytest.mark.slow
+def test_a_record_with_one_altered_weight_fails(golden_dir: Path, tmp_path: Path) -> None:
+    path = golden_dir / "nb201_supernet_a.npz"
+    rng = np.random.default_rng(0)
+    with np.load(path) as archive:
+        names = [name for name in archive.files if name.startswith("weight/")]
+        # A kernel, and a bias before a batch norm, on which no output depends.
+        chosen = [rng.choice([n for n in names if n.endswith(".weight")]), "weight/cells.0.edges.1<-0.2.op.1.bias"]
+        arrays = {name: archive[name].copy() for name in chosen}
+    for name, array in arrays.items():
+        array.flat[0] += 1e-3
+        lines, _ = golden.verify(altered(path, tmp_path, {name: array}), "float64", print)
+        assert not all(line.passed for line in lines), name
+
+
+def test_a_key_that_is_not_compared_is_named_and_fails(
+    golden_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = altered(golden_dir / "nb201_supernet_a.npz", tmp_path, {"mixture/entropy": np.ones(1)})
+    # What is computed is not the matter here, only what is left over.
+    everything = [key for key in golden.read(copy).arrays if key != "mixture/entropy"]
+    same = lambda record, precision: (  # noqa: E731
+        golden.Comparison("all", "value", key, np.zeros(1), np.zeros(1)) for key in everything
+    )
+    monkeypatch.setattr(golden, "comparisons", same)
+    assert not golden.verify_files((copy,), tmp_path / "report.json")
+    assert "mixture/entropy" in capsys.readouterr().out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["not_compared"] == {copy.name: ["mixture/entropy"]}
+    assert not report["passed"]
+
+
+def test_the_error_is_that_of_the_goldens_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    large, zero = np.array([3.0, 4.0]), np.zeros(2)
+    # The second reference is zero: it is weighed by 1e-3 of the norm of both together, 5.
+    triples = [("a", large + [0.0, 1e-6], large), ("b", zero + [4e-6, 0.0], zero)]
+    name, error = golden._worst(triples, "value")
+    assert name == "b"
+    assert error == pytest.approx(4e-6 / 5e-3)
+    assert golden._worst([("a", large * np.nan, large)], "value")[1] == np.inf
+    assert golden._worst([("a", np.array(3), np.array(4))], "equal")[1] == 1.0
+
+
+def test_limits_are_those_of_the_goldens_readme() -> None:
+    assert LIMITS["value"] == {"float64": 1e-9, "float32": 1e-4}
+    assert LIMITS["weight_gradient"] == {"float64": 1e-9, "float32": 5e-3}
+    assert LIMITS["unrolled"] == {"float64": 1e-9, "float32": 2e-2}
+    assert LIMITS["finite_difference"] == {"float64": 1e-7, "float32": 2e-2}
+    assert LIMITS["update"] == {"float64": 1e-8, "float32": 1e-3}
+    assert LIMITS["second_order_update"] == {"float64": 1e-8, "float32": 2e-2}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "missing"), (b"no archive", "not a golden file"), (b"", "not a golden file")],
+)
+def test_what_is_no_record_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "record.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        golden.read(path)
+
+
+def test_a_record_of_an_unknown_space_is_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "record.npz", meta=np.array("{'space': 'moon'}"))
+    with pytest.raises(UserError, match="moon"):
+        golden.read(tmp_path / "record.npz")

@@ -1,0 +1,180 @@
+"""What a user gets to read: one message for each mistake, exit code 2, and nothing written; 130 and whole files on Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jaxnas import cli, run
+
+NB201 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
+CELL = "[('sep_conv_3x3', 0), ('skip_connect', 1)]"
+DARTS = f"Genotype(normal={CELL}, normal_concat=[2], reduce={CELL}, reduce_concat=[2])"
+TRUNCATED = "data"  # A folder that the test makes, of files cut short.
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test runs in a folder of its own, without data sets."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("JAXNAS_DATA", raising=False)
+    return folder
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """The exit code and all that was printed, without the frames and line breaks of boxes."""
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(list(arguments))
+    printed = capsys.readouterr()
+    words = "".join(c for c in printed.out + printed.err if c not in "│╭╮╰╯─").split()
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code, " ".join(words)
+
+
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "no verb": ([], "usage: jaxnas VERB"),
+    "unknown verb": (["serch"], "Unknown verb 'serch'. Did you mean search?"),
+    "unknown recipe": (["search", "dart-digits"], "Unknown recipe 'dart-digits'. Did you mean darts-digits?"),
+    "unknown option": (["search", "--search.chanels", "4"], "Perhaps you meant: --search.channels"),
+    "option of a part": (["search", "--epochs", "4"], "Perhaps you meant: --search.epochs"),
+    "word not listed": (["search", "--search.space", "dart"], "('darts', 'nb201', 's1', 's2', 's3', 's4')"),
+    "no number": (["search", "--search.epochs", "many"], "--search.epochs"),
+    "no epochs": (["search", "--search.epochs", "0"], "epochs must be positive, got 0."),
+    "no probability": (["search", "--train.drop-path", "2"], "drop_path must be at least 0 and below 1, got 2.0."),
+    "unknown data set": (["search", "--dataset", "cifr10"], "Unknown data set 'cifr10'. Did you mean cifar10?"),
+    "no data folder": (["search", "darts-first-order"], "No folder is given for data set 'cifar10'."),
+    "missing folder": (["search", "darts-first-order", "--data-dir", "nope"], "does not exist"),
+    "truncated data": (["search", "darts-first-order", "--data-dir", f"../{TRUNCATED}"], "cut short"),
+    "search batch": (["search", "--search.batch", "700"], "A batch of 700 does not fit the training half of the search"),
+    "train batch": (["search", "--train.batch", "1298"], "A batch of 1298 does not fit the training set, which has 1297"),
+    "too few cells": (["search", "--search.cells", "2"], "at least 3 cells, got 2"),
+    "auxiliary head on small images": (["search", "--train.auxiliary-weight", "0.4"], "needs maps of 8x8 pixels"),
+    "drop path without": (["search", "nb201-digits", "--train.drop-path", "0.2"], "neither drop path nor"),
+    "mistake of a dry run": (["search", "--dry-run", "--search.batch", "700"], "A batch of 700"),
+    "out is a file": (["search", "--out", "../file"], "is a file, not a folder"),
+    "out below a file": (["search", "--out", "../file/run"], "cannot be made: Not a directory"),
+    "nothing to train": (["train"], "needs the folder of a run, a genotype file, or a genotype"),
+    "no genotype": (["train", "nope"], "'nope' is no folder of a run, no file, and no genotype"),
+    "genotype cut short": (["train", DARTS[:40]], "does not parse"),
+    "unknown operation": (["train", NB201.replace("skip_connect", "skip_conect")], "Did you mean skip_connect?"),
+    "file without genotype": (["train", "../file"], "A genotype begins with"),
+    "genotype of another family": (["train", NB201, "--recipe", "darts-digits"], "of family nb201, but the recipe is"),
+    "recipe of another family": (["train", DARTS, "--recipe=nb201-digits"], "of family darts, but the recipe is"),
+    "unknown training recipe": (["train", DARTS, "--recipe=darts-digit"], "Did you mean darts-digits?"),
+    "recipe without name": (["train", DARTS, "--recipe"], "--recipe needs a value."),
+    "long genotype, small images": (
+        ["train", DARTS.replace("concat=[2]", f"concat=[{' ' * 500}2]"), "--train.auxiliary-weight", "0.4"],
+        "The auxiliary head needs maps of 8x8 pixels",
+    ),
+    "derive nothing": (["derive"], "the folder of a run"),
+    "derive no folder": (["derive", "nope"], "nope is not the folder of a run."),
+    "derive no run": (["derive", "."], "config.json is missing. Is . the folder of a run?"),
+    "evaluate a file": (["evaluate", "../file"], "is not the folder of a run."),
+    "verify nothing": (["verify"], "Type: jaxnas verify golden FILE"),
+    "verify something else": (["verify", "gold", "x.npz"], "Only 'golden' can be verified, got 'gold'."),
+}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_message_and_leaves_nothing(
+    mistake: str, capsys: pytest.CaptureFixture[str], empty_folder: Path
+) -> None:
+    (empty_folder.parent / "file").write_text("no genotype")
+    (empty_folder.parent / TRUNCATED).mkdir()
+    (empty_folder.parent / TRUNCATED / "data_batch_1.bin").write_bytes(bytes(3073 * 5 + 1))
+    arguments, message = MISTAKES[mistake]
+    code, printed = call(capsys, *arguments)
+    assert code == 2
+    assert message in printed
+    assert "Traceback" not in printed
+    assert not list(empty_folder.iterdir())
+
+
+@pytest.mark.parametrize("arguments", (["--help"], *([verb, "--help"] for verb in cli.VERBS)), ids=" ".join)
+def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, printed = call(capsys, *arguments)
+    assert code == 0
+    assert "usage: jaxnas" in printed
+
+
+ERRORS_OF_THE_SYSTEM = {
+    "full disk": (OSError(errno.ENOSPC, "No space left on device"), "No space is left on the disk."),
+    "forbidden": (PermissionError(errno.EACCES, "Permission denied", "there"), "No permission for there."),
+    "name too long": (OSError(errno.ENAMETOOLONG, "File name too long", "there"), "there: File name too long."),
+}
+
+
+@pytest.mark.parametrize("error", ERRORS_OF_THE_SYSTEM)
+def test_errors_of_the_system(error: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    raised, message = ERRORS_OF_THE_SYSTEM[error]
+
+    def fail(*_: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(run, "run", fail)
+    code, printed = call(capsys, "search", "nb201-digits")
+    assert code == 2
+    assert printed.startswith(f"jaxnas: {message}")
+
+
+def test_a_run_is_overwritten_only_when_asked(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, empty_folder: Path
+) -> None:
+    started = []
+    monkeypatch.setattr(run, "run", lambda *arguments: started.append(arguments[3].path))
+    folder = empty_folder / "runs" / "nb201-digits-seed3"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "result.json").write_text("precious")
+    (folder / "notes.txt").write_text("mine")
+    code, printed = call(capsys, "search", "nb201-digits", "--seed", "3")
+    assert code == 2
+    assert "runs/nb201-digits-seed3 exists. Give --overwrite" in printed
+    assert (folder / "result.json").read_text() == "precious"
+    assert not started
+    code, printed = call(capsys, "search", "nb201-digits", "--seed", "3", "--overwrite")
+    assert code == 0
+    assert printed.endswith("next: jaxnas evaluate runs/nb201-digits-seed3")
+    assert started == [Path("runs/nb201-digits-seed3")]
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_interrupt_ends_a_run_at_once(capsys: pytest.CaptureFixture[str], empty_folder: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    command = [sys.executable, "-m", "jaxnas", "search", "nb201-digits", "--out", "run"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (empty_folder / "run" / "environment.json").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)  # While it traces or compiles.
+    _, message = process.communicate()
+    assert process.returncode == 130
+    assert message == "jaxnas: Interrupted. What the run folder holds is whole.\n"
+    assert {path.name for path in (empty_folder / "run").iterdir()} == {"config.json", "environment.json"}
+    for verb, told in {
+        "derive": "has no alphas.npz",
+        "evaluate": "has no genotype.json",
+        "train": "has no genotype.json",
+    }.items():
+        code, printed = call(capsys, verb, "run")
+        assert code == 2
+        assert told in printed
+    assert "run exists. Give --overwrite" in call(capsys, "search", "nb201-digits", "--out", "run")[1]
+
+
+def test_interrupts_are_the_callers_again_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    call(capsys, "derive", "nope")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.set_wakeup_fd(-1) == -1

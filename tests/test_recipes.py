@@ -1,0 +1,161 @@
+"""Recipes against the values that the references' code holds, and what a recipe refuses."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from jaxnas.data import Augmentation
+from jaxnas.errors import UserError
+from jaxnas.recipes import MAIN, RECIPES, Recipe, SearchRecipe, TrainRecipe, find, from_config
+from jaxnas.run_folder import plain
+from jaxnas.spaces import darts, nb201, robust_darts
+
+CROP_AND_FLIP = {"crop_padding": 4, "flip": True, "cutout": 0}
+ADAM_OF_ALPHAS = {"alpha_learning_rate": 3e-4, "alpha_b1": 0.5, "alpha_b2": 0.999, "alpha_weight_decay": 1e-3}
+
+# quark0/darts, cnn/train_search.py, cnn/architect.py and cnn/train.py.
+DARTS_SEARCH = {
+    **ADAM_OF_ALPHAS,
+    "space": "darts",
+    "channels": 16,
+    "cells": 8,
+    "epochs": 50,
+    "batch": 64,
+    "valid_order": "fresh",
+    "order": "alphas_first",
+    "weight_steps_per_alpha_step": 1,
+    "alphas_from_epoch": 0,
+    "learning_rate": 0.025,
+    "learning_rate_end": 0.001,
+    "momentum": 0.9,
+    "nesterov": False,
+    "weight_decay": 3e-4,
+    "clip": 5.0,
+    "augmentation": CROP_AND_FLIP,
+}
+DARTS_TRAIN = {
+    "channels": 36,
+    "cells": 20,
+    "epochs": 600,
+    "batch": 96,
+    "learning_rate": 0.025,
+    "learning_rate_end": 0.0,
+    "momentum": 0.9,
+    "nesterov": False,
+    "weight_decay": 3e-4,
+    "clip": 5.0,
+    "auxiliary_weight": 0.4,
+    "drop_path": 0.2,
+    "augmentation": {**CROP_AND_FLIP, "cutout": 16},
+}
+# D-X-Y/AutoDL-Projects, configs/nas-benchmark/algos/DARTS.config, and NAS-Bench-201's training.
+NB201_SEARCH = {**DARTS_SEARCH, "space": "nb201", "cells": 5, "nesterov": True, "weight_decay": 5e-4, "affine": False}
+NB201_TRAIN = {
+    "channels": 16,
+    "cells": 5,
+    "epochs": 200,
+    "batch": 256,
+    "learning_rate": 0.1,
+    "learning_rate_end": 0.0,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 5e-4,
+    "clip": 0.0,
+    "auxiliary_weight": 0.0,
+    "drop_path": 0.0,
+    "augmentation": CROP_AND_FLIP,
+}
+PUBLISHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "darts-first-order": ({**DARTS_SEARCH, "hypergradient": "first_order"}, DARTS_TRAIN),
+    "darts-second-order": ({**DARTS_SEARCH, "hypergradient": "finite_difference"}, DARTS_TRAIN),
+    "darts-second-order-exact": ({**DARTS_SEARCH, "hypergradient": "unrolled", "unrolled_steps": 1}, DARTS_TRAIN),
+    "nb201-darts-v1": ({**NB201_SEARCH, "hypergradient": "first_order", "order": "weights_first"}, NB201_TRAIN),
+    "nb201-darts-v2": ({**NB201_SEARCH, "hypergradient": "finite_difference", "order": "alphas_first"}, NB201_TRAIN),
+}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_values(name: str) -> None:
+    search, train = PUBLISHED[name]
+    recipe = plain(find(name))
+    assert recipe["dataset"] == "cifar10"
+    assert {key: recipe["search"][key] for key in search} == search
+    assert recipe["train"] == train
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_comes_back_from_its_json(name: str) -> None:
+    config = json.loads(json.dumps({"recipe": name, **plain(RECIPES[name])}))
+    assert from_config(config) == RECIPES[name]
+
+
+def test_spaces_by_name() -> None:
+    built = {"darts": darts(), "nb201": nb201(), **{f"s{i}": robust_darts(i) for i in (1, 2, 3, 4)}}
+    for name, space in built.items():
+        recipe: Any = {"space": name}
+        assert SearchRecipe(**recipe).build_space() == space
+
+
+def test_main_recipe_needs_no_download() -> None:
+    assert find(MAIN).dataset == "digits"
+
+
+REFUSED: dict[str, tuple[type, dict[str, Any], str]] = {
+    "space": (SearchRecipe, {"space": "dart"}, "Unknown space 'dart'. Did you mean darts?"),
+    "order": (SearchRecipe, {"order": "weight_first"}, "Did you mean weights_first?"),
+    "hypergradient": (SearchRecipe, {"hypergradient": "second_order"}, "Unknown hypergradient 'second_order'"),
+    "valid order": (SearchRecipe, {"valid_order": "shuffle"}, "Did you mean shuffled?"),
+    "channels": (SearchRecipe, {"channels": 0}, "channels must be positive, got 0."),
+    "clip of a search": (SearchRecipe, {"clip": 0.0}, "clip must be positive, got 0.0."),
+    "alphas' rate": (SearchRecipe, {"alpha_learning_rate": -1.0}, "alpha_learning_rate must be positive, got -1.0."),
+    "no number": (SearchRecipe, {"learning_rate": float("nan")}, "learning_rate must be positive, got nan."),
+    "beta": (SearchRecipe, {"alpha_b2": 1.0}, "alpha_b2 must be at least 0 and below 1, got 1.0."),
+    "unrolled steps": (SearchRecipe, {"unrolled_steps": 2}, "unrolled_steps=2 needs hypergradient=unrolled"),
+    "frozen for good": (SearchRecipe, {"epochs": 5, "alphas_from_epoch": 5}, "with 5 epochs the alphas would never move"),
+    "frozen before": (SearchRecipe, {"alphas_from_epoch": -1}, "alphas_from_epoch=-1"),
+    "drop path": (TrainRecipe, {"drop_path": 1.0}, "drop_path must be at least 0 and below 1, got 1.0."),
+    "auxiliary": (TrainRecipe, {"auxiliary_weight": -0.4}, "auxiliary_weight must not be negative, got -0.4."),
+    "decay": (TrainRecipe, {"weight_decay": -1e-4}, "weight_decay must not be negative, got -0.0001."),
+    "random cells": (Recipe, {"random_cells": -1}, "random_cells must not be negative, got -1."),
+    "seed": (Recipe, {"seed": 2**32}, "seed must be at least 0 and below"),
+    "padding": (Augmentation, {"crop_padding": -1}, "crop_padding is a number of pixels, got -1."),
+}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_values(case: str) -> None:
+    kind, values, message = REFUSED[case]
+    with pytest.raises(UserError) as refusal:
+        kind(**values)
+    assert message in str(refusal.value)
+
+
+def test_unknown_recipe() -> None:
+    with pytest.raises(UserError, match="Unknown recipe 'nb201-digit'. Did you mean nb201-digits?"):
+        find("nb201-digit")
+
+
+def changed(**values: Any) -> dict[str, Any]:
+    return {**plain(RECIPES[MAIN]), **values}
+
+
+CONFIGS = {
+    "no stage": {"dataset": "digits"},
+    "stage is no object": changed(search=3),
+    "stage is a text": changed(train="abc"),
+    "field of another version": changed(search={**plain(RECIPES[MAIN].search), "temperature": 1.0}),
+    "field unknown": changed(budget=3),
+    "text for a number": changed(train={**plain(RECIPES[MAIN].train), "epochs": "many"}),
+    "value not allowed": changed(search={**plain(RECIPES[MAIN].search), "space": "nb200"}),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_config_that_does_not_fit(case: str) -> None:
+    with pytest.raises(UserError, match="config.json does not fit this version"):
+        from_config(CONFIGS[case])

@@ -1,0 +1,141 @@
+"""Files that are whole or not there, read back as they were written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnas.errors import UserError
+from jaxnas.run_folder import ALPHAS, CONFIG, LOG, RESULT, RunFolder, read_arrays, read_json
+
+TREE = {"cells": {0: {"weight": jnp.arange(6.0).reshape(2, 3)}, 10: {"weight": jnp.ones(4)}}, "stem": jnp.zeros((), jnp.int32)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "runs" / "one")
+
+
+@pytest.mark.quick
+def test_arrays_come_back_bit_by_bit(folder: RunFolder) -> None:
+    folder.write_arrays(ALPHAS, TREE)
+    like = jax.eval_shape(lambda: TREE)
+    found = read_arrays(folder.path / ALPHAS, like)
+    assert jax.tree.structure(found) == jax.tree.structure(TREE)
+    for array, expected in zip(jax.tree.leaves(found), jax.tree.leaves(TREE), strict=True):
+        assert array.dtype == expected.dtype
+        np.testing.assert_array_equal(array, expected)
+
+
+def damaged(path: Path, damage: str) -> Any:
+    """Damages a file; returns the tree that is then asked for."""
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    elif damage == "cut short":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "one byte":
+        at = content.index(np.float32(5.0).tobytes())
+        path.write_bytes(content[:at] + b"\xff" + content[at + 1 :])
+    elif damage == "no archive":
+        path.write_text("alphas")
+    elif damage == "one array":
+        with path.open("wb") as file:
+            np.save(file, np.ones(3))
+    elif damage == "other shape":
+        return {**TREE, "stem": np.zeros(2, np.int32)}
+    elif damage == "other type":
+        return {**TREE, "stem": np.zeros((), np.float32)}
+    elif damage == "other names":
+        return {"cells": TREE["cells"], "head": TREE["stem"]}
+    return TREE
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    (
+        ("missing", "alphas.npz is missing"),
+        ("cut short", "is damaged"),
+        ("one byte", "is damaged"),
+        ("no archive", "is damaged"),
+        ("one array", "is damaged"),
+        ("other shape", r"1 arrays differ, the first is stem: int32\[\] in the file, int32\[2\] expected"),
+        ("other type", r"stem: int32\[\] in the file, float32\[\] expected"),
+        ("other names", "2 arrays differ, the first is head: missing in the file"),
+    ),
+)
+def test_damaged_arrays_are_refused(damage: str, message: str, folder: RunFolder) -> None:
+    folder.write_arrays(ALPHAS, TREE)
+    like = damaged(folder.path / ALPHAS, damage)
+    with pytest.raises(UserError, match=message):
+        read_arrays(folder.path / ALPHAS, like)
+
+
+@pytest.mark.parametrize("content", (b"", b"{", b"\xff\xfe"))
+def test_damaged_json_is_refused(content: bytes, folder: RunFolder) -> None:
+    (folder.path / CONFIG).write_bytes(content)
+    with pytest.raises(UserError, match="is not valid JSON"):
+        read_json(folder.path / CONFIG)
+
+
+def test_log_lines_parse_whatever_the_numbers(folder: RunFolder) -> None:
+    folder.append(LOG, {"epoch": 0, "train_loss": 1.5, "valid_loss": math.nan})
+    folder.append(LOG, {"epoch": 1, "train_loss": math.inf})
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in (folder.path / LOG).read_text().splitlines()]
+    assert lines == [{"epoch": 0, "train_loss": 1.5, "valid_loss": None}, {"epoch": 1, "train_loss": None}]
+
+
+def test_a_full_disk_leaves_what_was_there(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.write_json(RESULT, {"accuracy": 0.5})
+    folder.append(LOG, {"epoch": 0})
+    folder.write_arrays(ALPHAS, TREE)
+    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
+
+    def write_half(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    for write in (
+        lambda: folder.write_json(RESULT, {"accuracy": 0.9}),
+        lambda: folder.append(LOG, {"epoch": 1}),
+        lambda: folder.write_arrays(ALPHAS, {"stem": jnp.ones(3)}),
+    ):
+        with pytest.raises(OSError, match="No space left"):
+            write()
+    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
+
+
+def test_other_files_survive_and_are_no_run(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(UserError, match="exists. Give --overwrite"):
+        RunFolder(tmp_path)
+    with pytest.raises(UserError, match="nothing was overwritten"):
+        RunFolder(tmp_path, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_overwriting_removes_every_file_of_the_old_run(folder: RunFolder) -> None:
+    folder.write_json(CONFIG, {})
+    folder.append(LOG, {"epoch": 0})
+    (folder.path / f".{ALPHAS}.part").write_bytes(b"killed while writing")
+    assert RunFolder(folder.path, overwrite=True).files() == []
+    assert not list(folder.path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match="cannot be made: Permission denied"):
+        RunFolder(tmp_path / "run")
