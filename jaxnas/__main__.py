@@ -1,3 +1,5 @@
+"""``python -m jaxnas``: the command line."""
+
 from jaxnas.cli import main
 
 main()

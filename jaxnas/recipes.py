@@ -137,6 +137,7 @@ class TrainRecipe:
     augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
+        _known(self)
         _positive(self, "channels", "cells", "epochs", "batch", "learning_rate")
         _not_negative(self, "learning_rate_end", "weight_decay", "clip", "auxiliary_weight")
         _below_one(self, "momentum", "drop_path")

@@ -264,12 +264,13 @@ def many_steps(step: Callable[..., tuple[Any, dict[str, Array]]], most: int) -> 
         def at(i: Any) -> Any:
             return jax.tree.map(lambda stacked: lax.dynamic_index_in_dim(stacked, i, keepdims=False), inputs)
 
-        shapes = jax.eval_shape(lambda state, inputs: step(state, data, *inputs)[1], state, at(0))
+        one_step = jax.jit(step)  # Traced once, for its shapes and for the loop.
+        shapes = jax.eval_shape(lambda state, inputs: one_step(state, data, *inputs)[1], state, at(0))
         empty = jax.tree.map(lambda shape: jnp.zeros((most, *shape.shape), shape.dtype), shapes)
 
         def one(i: Array, carry: Any) -> Any:
             state, metrics = carry
-            state, found = step(state, data, *at(i))
+            state, found = one_step(state, data, *at(i))
             return state, jax.tree.map(lambda series, value: series.at[i].set(value), metrics, found)
 
         return lax.fori_loop(0, count, one, (state, empty))

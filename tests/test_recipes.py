@@ -26,6 +26,7 @@ DARTS_SEARCH = {
     "batch": 64,
     "valid_order": "fresh",
     "order": "alphas_first",
+    "cosine_every": "epoch",
     "weight_steps_per_alpha_step": 1,
     "alphas_from_epoch": 0,
     "learning_rate": 0.025,
@@ -43,6 +44,7 @@ DARTS_TRAIN = {
     "batch": 96,
     "learning_rate": 0.025,
     "learning_rate_end": 0.0,
+    "cosine_every": "epoch",
     "momentum": 0.9,
     "nesterov": False,
     "weight_decay": 3e-4,
@@ -52,7 +54,15 @@ DARTS_TRAIN = {
     "augmentation": {**CROP_AND_FLIP, "cutout": 16},
 }
 # D-X-Y/AutoDL-Projects, configs/nas-benchmark/algos/DARTS.config, and NAS-Bench-201's training.
-NB201_SEARCH = {**DARTS_SEARCH, "space": "nb201", "cells": 5, "nesterov": True, "weight_decay": 5e-4, "affine": False}
+NB201_SEARCH = {
+    **DARTS_SEARCH,
+    "space": "nb201",
+    "cells": 5,
+    "affine": False,
+    "cosine_every": "step",
+    "nesterov": True,
+    "weight_decay": 5e-4,
+}
 NB201_TRAIN = {
     "channels": 16,
     "cells": 5,
@@ -60,6 +70,7 @@ NB201_TRAIN = {
     "batch": 256,
     "learning_rate": 0.1,
     "learning_rate_end": 0.0,
+    "cosine_every": "step",
     "momentum": 0.9,
     "nesterov": True,
     "weight_decay": 5e-4,
@@ -117,6 +128,7 @@ REFUSED: dict[str, tuple[type, dict[str, Any], str]] = {
     "unrolled steps": (SearchRecipe, {"unrolled_steps": 2}, "unrolled_steps=2 needs hypergradient=unrolled"),
     "frozen for good": (SearchRecipe, {"epochs": 5, "alphas_from_epoch": 5}, "with 5 epochs the alphas would never move"),
     "frozen before": (SearchRecipe, {"alphas_from_epoch": -1}, "alphas_from_epoch=-1"),
+    "cosine": (TrainRecipe, {"cosine_every": "epochs"}, "Unknown cosine_every 'epochs'. Did you mean epoch?"),
     "drop path": (TrainRecipe, {"drop_path": 1.0}, "drop_path must be at least 0 and below 1, got 1.0."),
     "auxiliary": (TrainRecipe, {"auxiliary_weight": -0.4}, "auxiliary_weight must not be negative, got -0.4."),
     "decay": (TrainRecipe, {"weight_decay": -1e-4}, "weight_decay must not be negative, got -0.0001."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +67,7 @@ def cross_entropy_and_gradient(matrix: np.ndarray, pixels: np.ndarray, labels: n
 def test_accuracy_counts_every_image_once(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "EVALUATION_BATCH", 8)
     test, matrix = split(size), RNG.normal(size=(3, 4)).astype(np.float32)
-    mean = np.float32([0.3, -0.2, 0.1])
+    mean = np.array([0.3, -0.2, 0.1], np.float32)
     dataset = Dataset("made up", 4, test, test, test, test, MEAN, STD)
     weights, statistics = {"matrix": jnp.asarray(matrix)}, {"mean": jnp.asarray(mean), "drop_path": jnp.zeros(())}
     evaluation = compile_evaluation(linear(), test, weights, statistics, dataset)
@@ -77,10 +77,10 @@ def test_accuracy_counts_every_image_once(size: int, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("auxiliary_weight", (0.0, 0.4))
-def test_steps_of_training(auxiliary_weight: float) -> None:
+@pytest.mark.parametrize(("auxiliary_weight", "every"), ((0.0, "step"), (0.4, "epoch")))
+def test_steps_of_training(auxiliary_weight: float, every: Literal["step", "epoch"]) -> None:
     """Loss, SGD update, running averages and the schedules of drop path and learning rate, step by step for two epochs."""
-    recipe = dataclasses.replace(RECIPE, auxiliary_weight=auxiliary_weight, drop_path=0.3)
+    recipe = dataclasses.replace(RECIPE, auxiliary_weight=auxiliary_weight, drop_path=0.3, cosine_every=every)
     network, steps_per_epoch = linear(auxiliary=auxiliary_weight > 0), 2
     train_set = split(8)
     data = {"images": jnp.asarray(train_set.images), "labels": jnp.asarray(train_set.labels)}
@@ -99,7 +99,7 @@ def test_steps_of_training(auxiliary_weight: float) -> None:
         auxiliary, auxiliary_gradient = cross_entropy_and_gradient(matrix[:, ::-1], pixels, labels)
         value += auxiliary_weight * auxiliary
         gradient = gradient + auxiliary_weight * auxiliary_gradient[:, ::-1]
-        rate = 0.1 * (1 + np.cos(np.pi * epoch / 5)) / 2
+        rate = 0.1 * (1 + np.cos(np.pi * (epoch if every == "epoch" else i / 2) / 5)) / 2
         accuracy = ((pixels @ matrix).argmax(1) == labels).mean()
         matrix = matrix - rate * gradient
         running = 0.9 * running + 0.1 * pixels.mean(0)

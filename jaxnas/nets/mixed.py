@@ -69,7 +69,7 @@ class MixedEdges(nnx.Module):
             graphs[name], parameters, running = nnx.split(self.stacks[name], nnx.Param, nnx.BatchStat)
             weights[name], statistics[name] = nnx.to_pure_dict(parameters), nnx.to_pure_dict(running)
         run = _runner(self.edges, self.names, graphs, self.chained, context)
-        nodes, moments = run(weights, mixture, sources, nodes, statistics, jax.random.key_data(context.key))
+        nodes, moments = run(weights, jnp.asarray(mixture), sources, nodes, statistics, jax.random.key_data(context.key))
         for name in self.names:
             nnx.update(self.stacks[name], moments[name])
         return nodes

@@ -130,8 +130,12 @@ def _bilinear_triple(
 def _register(primitive: Primitive, function: Callable[..., Array]) -> None:
     """Gives a primitive the meaning of a traceable function: evaluation, shapes, vmap and one lowering for all platforms."""
 
+    @functools.cache
+    def result(shapes: tuple[Any, ...], params: tuple[tuple[str, Any], ...]) -> Any:
+        return jax.eval_shape(functools.partial(function, **dict(params)), *shapes)
+
     def abstract(*args: Any, **params: Any) -> Any:
-        shape = jax.eval_shape(functools.partial(function, **params), *args)
+        shape = result(tuple(jax.ShapeDtypeStruct(a.shape, a.dtype) for a in args), tuple(sorted(params.items())))
         return ShapedArray(shape.shape, shape.dtype)
 
     def batched(args: Any, axes: Any, **params: Any) -> tuple[Array, int]:
