@@ -137,10 +137,10 @@ def search_step(
       alpha_loss: what the alphas minimise but for costs (they may differ, as in label smoothing).
 
     Returns:
-      The step. Its metrics are ``train_loss`` (before the weight update), ``valid_loss`` (the objective with its costs, where the
-      hypergradient was taken),
-      ``weight_gradient_norm`` (before clipping), ``alpha_gradient_norm``, the losses' own metrics under ``train_`` and
-      ``valid_``, and the costs. In a step without alpha update those of the validation batch are NaN.
+      The step. Its metrics are ``train_loss`` (before the weight update), ``valid_loss`` (the objective with its costs,
+      where the hypergradient was taken), ``weight_gradient_norm`` (before clipping), ``alpha_gradient_norm``, the losses'
+      own metrics under ``train_`` and ``valid_``, and the costs. In a step without alpha update those of the validation
+      batch are NaN.
     """
 
     def with_carry(batch: Batch, state: SearchState, stream: str) -> Batch:

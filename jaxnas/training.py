@@ -97,10 +97,12 @@ def train_step(
         images = augment(for_augmentation, data["images"][indices], recipe.augmentation, mean, std)
         labels = data["labels"][indices]
         # As in the reference, the probability is drop_path * epoch / epochs: 0 in the first epoch.
+        # Without it there is nothing to draw, or to compile.
         drop_path = recipe.drop_path * (state.step // steps_per_epoch) / recipe.epochs
+        scalars = {"drop_path": drop_path} if recipe.drop_path else {}
 
         def loss(weights: Any) -> tuple[Array, Any]:
-            (logits, auxiliary), moments = network.forward(weights, None, images, for_network, {"drop_path": drop_path})
+            (logits, auxiliary), moments = network.forward(weights, None, images, for_network, scalars)
             value = mean_cross_entropy(logits, labels)
             if auxiliary is not None:
                 value = value + recipe.auxiliary_weight * mean_cross_entropy(auxiliary, labels)

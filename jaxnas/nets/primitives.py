@@ -181,34 +181,31 @@ def _depthwise_grad_images(
 def _depthwise_grad_kernel(
     x: Array, g: Array, *, batch: int, stride: int, dilation: int, image_shape: Any, kernel_shape: Any
 ) -> Array:
-    # As matrix products: products[j, c, r, h] holds row r of x, shifted by j columns, times row h of g; position (i, j) of the
+    # As matrix products: products[c, j, r, h] holds row r of x, shifted by j columns, times row h of g; position (i, j) of the
     # kernel is the sum where r = h * stride + i * dilation. A reduction for each position is slower to run and to compile.
     # Blocks of rows bound the waste.
     (kh, kw), (ph, pw) = kernel_shape[-2:], _half(kernel_shape, dilation)
     height, c, wn = g.shape
     width = wn // batch
     x = jnp.pad(x, [(ph, ph + stride), (0, 0), (pw * batch, (pw + stride) * batch)])
-    columns = x.reshape(x.shape[0], c, -1, batch) if stride > 1 else x
-    total = jnp.zeros((kw * c, kh), g.dtype)
+    if stride > 1:
+        columns = x.reshape(x.shape[0], c, -1, batch)
+        lefts = (j * dilation for j in range(kw))
+        shifted = [columns[:, :, left : left + (width - 1) * stride + 1 : stride].reshape(-1, c, wn) for left in lefts]
+    else:
+        shifted = [x[:, :, j * dilation * batch : (j * dilation + width) * batch] for j in range(kw)]
+    x_cjrl, g_chl = jnp.stack(shifted).transpose(2, 0, 1, 3), g.transpose(1, 0, 2)
+    total = jnp.zeros((c, kw, kh), g.dtype)
     for top in range(0, height, _BLOCK_ROWS):
-        g_rows = g[top : top + _BLOCK_ROWS]
-        count = g_rows.shape[0]
+        count = min(_BLOCK_ROWS, height - top)
         reach = (count - 1) * stride + dilation * (kh - 1) + 1
-        band = columns[top * stride : top * stride + reach]
-        products = []
-        for j in range(kw):
-            left = j * dilation
-            if stride > 1:
-                shifted = band[:, :, left : left + (width - 1) * stride + 1 : stride].reshape(reach, c, wn)
-            else:
-                shifted = band[:, :, left * batch : left * batch + wn]
-            products.append(jnp.einsum("rcl,hcl->crh", shifted, g_rows))
+        band = x_cjrl[:, :, top * stride : top * stride + reach].reshape(c, kw * reach, wn)
+        products = jnp.einsum("cxl,chl->cxh", band, g_chl[:, top : top + count])
         i, h = np.ogrid[:kh, :count]
         belongs = np.zeros((kh, reach, count))
         belongs[i, h * stride + i * dilation, h] = 1
-        stacked = jnp.stack(products).reshape(kw * c, -1)
-        total += stacked @ jnp.asarray(belongs.reshape(kh, -1).T, g.dtype)
-    return total.reshape(kw, c, kh).transpose(1, 2, 0)
+        total += products.reshape(c, kw, -1) @ jnp.asarray(belongs.reshape(kh, -1).T, g.dtype)
+    return total.transpose(0, 2, 1)
 
 
 _BLOCK_ROWS = 16
