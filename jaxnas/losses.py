@@ -30,6 +30,7 @@ def cross_entropy(network: Network) -> Loss:
 def mean_cross_entropy(logits_NxK: Array, labels_N: Array) -> Array:
     """Mean over the batch of ``-log softmax(logits)[label]``.
 
+    >>> import jax.numpy as jnp
     >>> round(float(mean_cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 4)
     1.3863
     """

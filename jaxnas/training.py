@@ -86,6 +86,15 @@ def optimizer(recipe: TrainRecipe, steps_per_epoch: int) -> optax.GradientTransf
     return optax.chain(clip_by_torch_norm(recipe.clip), descent) if recipe.clip else descent
 
 
+def running_average(statistics: Any, moments: Any) -> Any:
+    """Running statistics after one more batch, of whose variances the unbiased ones count, as in PyTorch.
+
+    >>> round(running_average({"mean": 1.0}, {"mean": 3.0})["mean"], 6)
+    1.2
+    """
+    return jax.tree.map(lambda old, new: RUNNING_MOMENTUM * old + (1 - RUNNING_MOMENTUM) * new, statistics, moments)
+
+
 def train_step(
     network: Network, recipe: TrainRecipe, steps_per_epoch: int, mean: Any, std: Any
 ) -> Callable[[TrainState, Any, Array], tuple[TrainState, dict[str, Array]]]:
@@ -115,9 +124,7 @@ def train_step(
             key=state.key,
             weights=optax.apply_updates(state.weights, updates),
             weight_state=weight_state,
-            statistics=jax.tree.map(
-                lambda old, new: RUNNING_MOMENTUM * old + (1 - RUNNING_MOMENTUM) * new, state.statistics, moments
-            ),
+            statistics=running_average(state.statistics, moments),
         )
         return state, {"train_loss": value, "train_accuracy": accuracy(logits, labels)}
 

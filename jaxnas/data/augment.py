@@ -1,4 +1,4 @@
-"""Augmentation and the order of the data, as pure functions that run inside jit: uint8 images in, float32 images out.
+"""Augmentation as pure functions that run inside jit: uint8 images in, float32 images out.
 
 Every draw comes from one key, folded by purpose: switching one augmentation on or off leaves the draws of the others.
 """
@@ -116,34 +116,6 @@ def augment(key: Array, images_uint8: Array, augmentation: Augmentation, mean: S
         inside = (pixel >= drawn.centres[..., None] - reach) & (pixel < drawn.centres[..., None] + reach)
         x = jnp.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], 0.0, x)
     return x
-
-
-def epoch_order(key: Array, epoch: int | Array, size: int) -> Array:
-    """The order in which an epoch visits the images: a permutation of ``0 .. size - 1``, int32 ``[size]``.
-
-    >>> sorted(epoch_order(jax.random.key(0), 3, 5).tolist())
-    [0, 1, 2, 3, 4]
-    """
-    return jax.random.permutation(jax.random.fold_in(key, epoch), jnp.arange(size, dtype=jnp.int32))
-
-
-def batch_indices(order: Array, step: int | Array, batch: int) -> Array:
-    """The images of one step of an epoch, int32 ``[batch]``.
-
-    Args:
-      order: as from :func:`epoch_order`.
-      step: within the epoch, ``0 .. len(order) // batch - 1``; what then remains of the order is dropped.
-      batch: images a step; static under jit.
-
-    Raises:
-      UserError: if a batch is empty or larger than the data.
-
-    >>> batch_indices(jnp.array([4, 0, 3, 1, 2]), 1, 2).tolist()
-    [3, 1]
-    """
-    if not 0 < batch <= order.shape[0]:
-        raise UserError(f"The batch size must be between 1 and the number of images, {order.shape[0]}, got {batch}.")
-    return lax.dynamic_slice_in_dim(order, step * batch, batch)
 
 
 def _crop(images: Array, offsets: Array, padding: int) -> Array:

@@ -15,8 +15,7 @@ from jaxnas.interop.torch_names import from_state_dict, to_state_dict
 from jaxnas.losses import mean_cross_entropy
 from jaxnas.nets import Shape, derived
 from jaxnas.spaces import PUBLISHED
-
-RUNNING_MOMENTUM = 0.9
+from jaxnas.training import running_average
 
 
 def compare(record: Record, precision: str) -> Iterator[Comparison]:
@@ -27,7 +26,7 @@ def compare(record: Record, precision: str) -> Iterator[Comparison]:
     network = derived(
         PUBLISHED[meta["genotype"]], Shape(meta["C"], meta["layers"], meta["classes"], meta["size"]), auxiliary=True
     )
-    like, statistics = jax.eval_shape(network.init, jax.random.key(0))
+    like, _ = jax.eval_shape(network.init, jax.random.key(0))
     weights = from_state_dict(record.cast(record.under("weight/"), precision), like)
     batch = record.batch("x_nchw", "y", precision)
 
@@ -45,10 +44,8 @@ def compare(record: Record, precision: str) -> Iterator[Comparison]:
     for name, reference in record.under("train/grad_weight/").items():
         yield Comparison("weight gradients", "weight_gradient", f"train/grad_weight/{name}", ours[name], reference)
 
-    start = {"mean": 0.0, "var": 1.0}
-    running = jax.tree_util.tree_map_with_path(
-        lambda path, new: RUNNING_MOMENTUM * start[path[-1].key] + (1 - RUNNING_MOMENTUM) * new, moments
-    )
+    _, fresh = network.init(jax.random.key(0))
+    running = running_average(jax.tree.map(lambda a: a.astype(precision), fresh), moments)
     ours = to_state_dict(running)
     for name, reference in record.under("after_one_forward/").items():
         yield Comparison("running statistics", "value", f"after_one_forward/{name}", ours[name], reference)

@@ -82,9 +82,8 @@ def network(build: Callable[[], Any]) -> Network:
             taken += math.prod(shape)
             return metadata["bound"] * values[taken - math.prod(shape) : taken].reshape(shape)
 
-        is_variable = lambda leaf: isinstance(leaf, nnx.Variable)  # noqa: E731
         weights, statistics = (
-            jax.tree.map(start, state, is_leaf=is_variable) for state in (abstract_weights, abstract_statistics)
+            jax.tree.map(start, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)) for state in (abstract_weights, abstract_statistics)
         )
         return nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
 

@@ -115,7 +115,7 @@ class CellSpace:
                 raise UserError(f"Cells of family {self.family!r} have {inputs} inputs, the {name} cell has {cell.inputs}.")
             for (source, target), names in zip(cell.edges, cell.operations, strict=True):
                 if self.family == "darts" and set(names) == {NONE}:
-                    raise UserError(f"Edge {source} -> {target} of the {name} cell has no candidate but {NONE!r}.")
+                    raise UserError(f"Edge {source} -> {target} of the {name} cell has only {NONE!r}: nothing to derive.")
 
     def cell(self, kind: str) -> Cell:
         """The cell of a kind."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas.data import Augmentation, augment, batch_indices, draw, epoch_order, normalise
+from jaxnas.data import Augmentation, augment, draw, normalise
 from jaxnas.errors import UserError
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -95,10 +95,8 @@ def test_64_bits_change_nothing() -> None:
     narrow = compiled(jax.random.key(0), IMAGES, augmentation, MEAN, STD)
     with jax.enable_x64(True):
         wide = jax.jit(augment, static_argnums=(2, 3, 4))(jax.random.key(0), IMAGES, augmentation, MEAN, STD)
-        order = epoch_order(jax.random.key(0), 0, 9)
-        assert (wide.dtype, order.dtype, batch_indices(order, 1, 2).dtype) == (jnp.float32, jnp.int32, jnp.int32)
+        assert wide.dtype == jnp.float32
     np.testing.assert_array_equal(wide, narrow)
-    np.testing.assert_array_equal(order, epoch_order(jax.random.key(0), 0, 9))
 
 
 def test_negative_sizes_are_refused() -> None:
@@ -106,22 +104,3 @@ def test_negative_sizes_are_refused() -> None:
         Augmentation(crop_padding=-1)
     with pytest.raises(UserError, match="cutout.*-2"):
         Augmentation(cutout=-2)
-
-
-def test_an_epoch_visits_each_image_once_and_drops_the_remainder() -> None:
-    size, batch = 23, 5
-    key = jax.random.key(0)
-    cut = jax.jit(batch_indices, static_argnums=2)
-    orders = [np.asarray(jax.jit(epoch_order, static_argnums=2)(key, epoch, size)) for epoch in range(3)]
-    for order in orders:
-        np.testing.assert_array_equal(np.sort(order), np.arange(size))
-        visited = [np.asarray(cut(order, step, batch)) for step in range(size // batch)]
-        np.testing.assert_array_equal(np.concatenate(visited), order[:20])
-    assert not np.array_equal(orders[0], orders[1]) and not np.array_equal(orders[1], orders[2])
-    np.testing.assert_array_equal(orders[2], epoch_order(key, 2, size))
-
-
-@pytest.mark.parametrize("batch", [0, 4])
-def test_a_batch_that_the_data_cannot_fill_is_refused(batch: int) -> None:
-    with pytest.raises(UserError, match=f"between 1 and the number of images, 3, got {batch}"):
-        batch_indices(jnp.arange(3), 0, batch)
