@@ -82,10 +82,10 @@ def network(build: Callable[[], Any]) -> Network:
             taken += math.prod(shape)
             return metadata["bound"] * values[taken - math.prod(shape) : taken].reshape(shape)
 
-        weights, statistics = (
-            jax.tree.map(start, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)) for state in (abstract_weights, abstract_statistics)
-        )
-        return nnx.to_pure_dict(weights), nnx.to_pure_dict(statistics)
+        def values_of(state: nnx.State) -> Any:
+            return nnx.to_pure_dict(jax.tree.map(start, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)))
+
+        return values_of(abstract_weights), values_of(abstract_statistics)
 
     def forward(
         weights: Weights,
