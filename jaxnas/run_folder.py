@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import importlib.metadata
 import io
 import json
@@ -144,13 +145,14 @@ def read_json(path: Path) -> Any:
 
 
 def environment() -> dict[str, Any]:
-    """Device, versions and platform."""
+    """Date, device, versions and platform."""
     packages = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")
     return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()}",
         "packages": {name: _version(name) for name in packages},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "arguments": sys.argv[1:],
