@@ -65,10 +65,8 @@ def test_a_key_that_is_not_compared_is_named_and_fails(
     copy = altered(golden_dir / "nb201_supernet_a.npz", tmp_path, {"mixture/entropy": np.ones(1)})
     # What is computed is not the matter here, only what is left over.
     everything = [key for key in golden.read(copy).arrays if key != "mixture/entropy"]
-    same = lambda record, precision: (  # noqa: E731
-        golden.Comparison("all", "value", key, np.zeros(1), np.zeros(1)) for key in everything
-    )
-    monkeypatch.setattr(golden, "comparisons", same)
+    same = [golden.Comparison("all", "value", key, np.zeros(1), np.zeros(1)) for key in everything]
+    monkeypatch.setattr(golden, "comparisons", lambda record, precision: iter(same))
     assert not golden.verify_files((copy,), tmp_path / "report.json")
     assert "mixture/entropy" in capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
