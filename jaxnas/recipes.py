@@ -250,7 +250,7 @@ RECIPES: dict[str, Recipe] = {
             augmentation=_CROP_AND_FLIP,
         ),
         train=TrainRecipe(
-            channels=16, cells=5, epochs=5, batch=64, auxiliary_weight=0.0, drop_path=0.0, augmentation=_CROP_AND_FLIP
+            channels=12, cells=5, epochs=3, batch=32, auxiliary_weight=0.0, drop_path=0.0, augmentation=_CROP_AND_FLIP
         ),
     ),
 }
