@@ -16,10 +16,8 @@ from flax import nnx
 from jax import Array, lax
 
 from jaxnas.nets import primitives
+from jaxnas.nets.batch_norm import normalise_batch, normalise_by
 from jaxnas.spaces.operations import NONE, SKIP
-
-BATCH_NORM_EPSILON = 1e-5  # PyTorch's default, which all the references keep.
-
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
@@ -139,17 +137,14 @@ class BatchNorm(nnx.Module):
         self.bias = constant(nnx.Param, (channels,), 0.0) if affine else None
 
     def __call__(self, x: Array, context: Pass) -> Array:
-        if context.training:
-            mean = x.mean((0, 2), keepdims=True)
-            var = ((x - mean) ** 2).mean((0, 2), keepdims=True)
-            n = x.shape[0] * x.shape[2]
-            self.mean[...] = lax.stop_gradient(mean[0, :, 0])
-            self.var[...] = lax.stop_gradient(var[0, :, 0]) * (n / max(n - 1, 1))
-        else:
-            mean, var = self.mean[...][None, :, None], self.var[...][None, :, None]
-        y = (x - mean) * lax.rsqrt(var + BATCH_NORM_EPSILON)
-        if self.weight is not None and self.bias is not None:
-            y = y * self.weight[...][None, :, None] + self.bias[...][None, :, None]
+        scale, shift = (None if parameter is None else parameter[...] for parameter in (self.weight, self.bias))
+        if not context.training:
+            return normalise_by(x, self.mean[...], self.var[...], scale, shift)
+        y, mean, var = normalise_batch(x, scale, shift)
+        n = x.shape[0] * x.shape[2]
+        # set_value: an assignment to mean[...] compares shardings, which tracers do not have, and takes 10 ms to find out.
+        self.mean.set_value(lax.stop_gradient(mean))
+        self.var.set_value(lax.stop_gradient(var) * (n / max(n - 1, 1)))
         return y
 
 
