@@ -255,9 +255,7 @@ RECIPES: dict[str, Recipe] = {
         _NB201, search=dataclasses.replace(_NB201.search, hypergradient="finite_difference", order="alphas_first")
     ),
     "darts-cifar10-small": _SMALL_CIFAR10,
-    "s3-cifar10-small": dataclasses.replace(
-        _SMALL_CIFAR10, search=dataclasses.replace(_SMALL_CIFAR10.search, space="s3")
-    ),
+    "s3-cifar10-small": dataclasses.replace(_SMALL_CIFAR10, search=dataclasses.replace(_SMALL_CIFAR10.search, space="s3")),
 }
 
 MAIN = "darts-digits"

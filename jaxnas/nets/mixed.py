@@ -87,13 +87,12 @@ def _runner(edges: tuple[MixedEdge, ...], names: tuple[str, ...], graphs: dict[s
     source = jnp.array([edge.source for edge in edges])
     target = jnp.array([edge.target for edge in edges])
     row = jnp.array([edge.row for edge in edges])
-    column, slot, everywhere = {}, {}, {}
+    column, slot = {}, {}
     for name in names:
         present = np.array([name in edge.operations for edge in edges])
         column[name] = jnp.array([edge.operations.index(name) if name in edge.operations else 0 for edge in edges])
         # Position of the edge's operation in its stack; -1 where the edge does not have it.
         slot[name] = jnp.array(np.where(present, np.cumsum(present) - 1, -1))
-        everywhere[name] = bool(present.all())
 
     def call(name: str, weights: Weights, statistics: Any, x: Array, key: Array) -> tuple[Array, Any]:
         module = nnx.merge(graphs[name], weights, statistics, copy=True)

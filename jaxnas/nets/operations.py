@@ -19,6 +19,7 @@ from jaxnas.nets import primitives
 from jaxnas.nets.batch_norm import normalise_batch, normalise_by
 from jaxnas.spaces.operations import NONE, SKIP
 
+
 @dataclasses.dataclass(frozen=True)
 class Pass:
     """What a forward pass needs beside the rows.

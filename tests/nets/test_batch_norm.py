@@ -55,13 +55,17 @@ def test_value_and_derivatives(affine: bool) -> None:
 
         def scalar(*arguments: Array) -> Array:
             # All three outputs, and not linear in any, so that second derivatives meet all of them.
-            return sum((jnp.sin(out) * w).sum() for out, w in zip(function(*arguments), weights, strict=True))
+            return sum(((jnp.sin(out) * w).sum() for out, w in zip(function(*arguments), weights, strict=True)), jnp.zeros(()))
 
         def slope(*arguments: Array) -> Array:
             return jax.jvp(scalar, arguments, direction)[1]
 
         indices = tuple(range(len(arguments)))
         gradient = jax.grad(scalar, indices)
+
+        def slope_by_gradient(*arguments: Array) -> Array:
+            return sum(((g * d).sum() for g, d in zip(gradient(*arguments), direction, strict=True)), jnp.zeros(()))
+
         return jax.tree.leaves(
             (
                 function(*arguments),
@@ -69,7 +73,7 @@ def test_value_and_derivatives(affine: bool) -> None:
                 gradient(*arguments),
                 jax.jvp(gradient, arguments, direction),
                 jax.grad(slope, indices)(*arguments),
-                jax.grad(lambda *a: sum((g * d).sum() for g, d in zip(gradient(*a), direction, strict=True)), indices)(*arguments),
+                jax.grad(slope_by_gradient, indices)(*arguments),
             )
         )
 
@@ -87,13 +91,14 @@ def test_by_its_own_moments_it_is_the_same(affine: bool) -> None:
 def test_backward_pass_has_two_sums() -> None:
     """What the closed form is for: sums over the batch in the gradient beyond those of the value."""
 
+    (x, scale, shift), _ = drawn(True)
+
     def count(jaxpr: jax.extend.core.Jaxpr) -> int:
         total = 0
         for equation in jaxpr.eqns:
-            total += equation.primitive is lax.reduce_sum_p and equation.invars[0].aval.shape == (4, 3, 10)
+            total += equation.primitive is lax.reduce_sum_p and getattr(equation.invars[0].aval, "shape", ()) == x.shape
             total += sum(count(inner) for inner in jax.extend.core.jaxprs_in_params(equation.params))
         return total
 
-    (x, scale, shift), _ = drawn(True)
     backward = jax.vjp(lambda *a: normalise_batch(*a)[0], x, scale, shift)[1]
     assert count(jax.make_jaxpr(backward)(x).jaxpr) == 2
