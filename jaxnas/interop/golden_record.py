@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,6 +12,8 @@ import numpy as np
 from jax import Array
 
 from jaxnas.errors import UserError
+from jaxnas.interop.torch_names import to_state_dict
+from jaxnas.spaces import CellSpace
 
 LIMITS: dict[str, dict[str, float]] = {
     "value": {"float64": 1e-9, "float32": 1e-4},
@@ -75,3 +77,14 @@ class Record:
     def cast(self, arrays: Mapping[str, np.ndarray], precision: str) -> dict[str, np.ndarray]:
         """Arrays in the given precision."""
         return {name: array.astype(precision) for name, array in arrays.items()}
+
+
+def by_name(
+    quantity: str, kind: str, record: Record, prefix: str, tree: Any, space: CellSpace | None = None
+) -> Iterator[Comparison]:
+    """Every array under a prefix with the one of that name in a tree; ``space`` is a supernet's."""
+    ours = to_state_dict(tree, space)
+    for name, reference in record.under(prefix).items():
+        if name not in ours:
+            raise UserError(f"{record.name}: {prefix}{name} names no array of the network.")
+        yield Comparison(quantity, kind, prefix + name, ours[name], reference)

@@ -16,7 +16,7 @@ from jax import Array
 from jaxnas import hypergradients
 from jaxnas.derive import derive
 from jaxnas.errors import UserError
-from jaxnas.interop.golden_record import Comparison, Record
+from jaxnas.interop.golden_record import Comparison, Record, by_name
 from jaxnas.interop.torch_names import from_state_dict, to_state_dict
 from jaxnas.losses import mean_cross_entropy
 from jaxnas.nets import Network, Shape, supernet
@@ -46,7 +46,7 @@ def compare_darts(record: Record, precision: str) -> Iterator[Comparison]:
     (value, aux), (weight_gradient, _) = gradients(weights, alphas, train)
     yield Comparison("logits", "value", "logits_train", aux["logits"], record["logits_train"])
     yield Comparison("losses", "value", "loss_train", value, record["loss_train"])
-    yield from _by_name("weight gradients", "weight_gradient", record, "grad_weight_train/", weight_gradient, space)
+    yield from by_name("weight gradients", "weight_gradient", record, "grad_weight_train/", weight_gradient, space)
     (value, _), (_, alpha_gradient) = gradients(weights, alphas, valid)
     yield Comparison("losses", "value", "loss_valid", value, record["loss_valid"])
     yield from _by_kind("first-order gradient", "value", record, "first_order/grad_alphas_", alpha_gradient)
@@ -117,7 +117,7 @@ def compare_nb201(record: Record, precision: str) -> Iterator[Comparison]:
     yield Comparison(
         "first-order gradient", "value", "mixture/grad_alphas", alpha_gradient["cell"], record["mixture/grad_alphas"]
     )
-    yield from _by_name("weight gradients", "weight_gradient", record, "mixture/grad_weight/", weight_gradient, space)
+    yield from by_name("weight gradients", "weight_gradient", record, "mixture/grad_weight/", weight_gradient, space)
 
     method = _method(record, space, precision)
     state = initial_state(method, jax.random.key(0), weights, alphas)
@@ -241,14 +241,6 @@ def _search_arrays(state: SearchState, space: CellSpace) -> dict[str, np.ndarray
 def _nb201_arrays(state: SearchState, space: CellSpace) -> dict[str, np.ndarray]:
     arrays = {"weight/" + name: np.asarray(array, np.float64) for name, array in to_state_dict(state.weights, space).items()}
     return {"alphas": np.asarray(state.alphas["cell"], np.float64), **arrays}
-
-
-def _by_name(quantity: str, kind: str, record: Record, prefix: str, tree: Any, space: CellSpace) -> Iterator[Comparison]:
-    ours = to_state_dict(tree, space)
-    for name, reference in record.under(prefix).items():
-        if name not in ours:
-            raise UserError(f"{record.name}: {prefix}{name} names no weight of the network.")
-        yield Comparison(quantity, kind, prefix + name, ours[name], reference)
 
 
 def _by_kind(quantity: str, kind: str, record: Record, prefix: str, gradient: Any) -> Iterator[Comparison]:

@@ -159,10 +159,10 @@ _STATISTICS = {"mean": "running_mean", "var": "running_var"}
 
 def _join(path: Path) -> str:
     """The name of an array that is not stacked."""
-    parts = [str(part) for part in path]
+    # "layers" is a name in the reference only where NAS-Bench-201's cells list their operations; elsewhere it is our name for
+    # what the reference only numbers.
+    parts = [str(part) for i, part in enumerate(path) if part != "layers" or (path[0], i) == ("cells", 2)]
     parts[-1] = _STATISTICS.get(parts[-1], parts[-1])
-    if parts[0] == "stem":
-        parts.remove("layers")
     if "ops" in parts:
         parts[parts.index("ops")] = "_ops"
     if "downsample" in parts:

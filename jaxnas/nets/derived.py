@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from typing import Any
 
@@ -13,10 +12,10 @@ from flax import nnx
 from jax import Array
 
 from jaxnas.errors import UserError
-from jaxnas.nets import primitives
-from jaxnas.nets.network import Network, Shape, network
-from jaxnas.nets.operations import BatchNorm, Convolution, Identity, Pass, Relu, Style, build_operation
-from jaxnas.nets.supernet import Linear, ResidualReduction, Stem, preprocess, reductions
+from jaxnas.nets.ends import AuxiliaryHead, Linear, cifar_stem, imagenet_stems, least_auxiliary_map, whole_windows
+from jaxnas.nets.network import HALVINGS, Network, Shape, network
+from jaxnas.nets.operations import BatchNorm, Identity, Pass, Relu, Style, build_operation
+from jaxnas.nets.supernet import ResidualReduction, preprocess, reductions
 from jaxnas.spaces import DartsGenotype, Genotype, Nb201Genotype
 
 STYLE = Style(affine=True)  # Batch norms have scale and shift, pools are bare, convolutions have no bias.
@@ -71,51 +70,19 @@ class DiscreteDartsCell(nnx.Module):
         return jnp.concatenate([states[i] for i in self.concat], axis=1)
 
 
-class AuxiliaryHead(nnx.Module):
-    """DARTS's auxiliary classifier for CIFAR, on maps of 8x8 pixels (cnn/model.py, AuxiliaryHeadCIFAR).
-
-    The last map, one pixel there, is averaged: on larger images, which the reference's linear layer refuses, this head works.
-    """
-
-    def __init__(self, channels: int, classes: int) -> None:
-        self.features = nnx.List(
-            [
-                Relu(),
-                UnpaddedPool(),
-                Convolution(channels, 128, (1, 1)),
-                BatchNorm(128, affine=True),
-                Relu(),
-                Convolution(128, 768, (2, 2), padding=(0, 0)),
-                BatchNorm(768, affine=True),
-                Relu(),
-            ]
-        )
-        self.classifier = Linear(768, classes)
-
-    def __call__(self, x: Array, context: Pass) -> Array:
-        for layer in self.features:
-            x = layer(x, context)
-        return self.classifier(x, context)
-
-
-class UnpaddedPool(nnx.Module):
-    """Mean of 5x5 pixels, stride 3."""
-
-    def __call__(self, x: Array, context: Pass) -> Array:
-        return functools.reduce(jnp.add, primitives.windows(x, (5, 5), context.batch, stride=3)) / 25
-
-
-LEAST_AUXILIARY_MAP = 8  # 5x5 pooling of stride 3 must leave 2x2 pixels for the 2x2 convolution.
-
-
 class DartsNetwork(nnx.Module):
-    """DARTS's network for CIFAR (cnn/model.py, NetworkCIFAR)."""
+    """DARTS's networks for CIFAR and for ImageNet (cnn/model.py, NetworkCIFAR and NetworkImageNet)."""
 
     def __init__(self, genotype: DartsGenotype, shape: Shape, auxiliary: bool) -> None:
-        width = 3 * shape.channels
-        self.stem = Stem(width)
-        c_previous_previous = c_previous = width
-        channels, after_reduction = shape.channels, False
+        self.imagenet = shape.template == "imagenet"
+        channels = shape.channels
+        if self.imagenet:
+            self.stem0, self.stem1 = imagenet_stems(channels)
+            c_previous_previous = c_previous = channels
+        else:
+            self.stem = cifar_stem(3 * channels)
+            c_previous_previous = c_previous = 3 * channels
+        after_reduction = self.imagenet  # The second stem halves what the first gives out.
         cells, head, self.auxiliary_at = [], None, 2 * shape.cells // 3
         for i, reduction in enumerate(reductions(shape.cells)):
             channels *= 2 if reduction else 1
@@ -127,7 +94,7 @@ class DartsNetwork(nnx.Module):
             )
             c_previous_previous, c_previous, after_reduction = c_previous, len(concat) * channels, reduction
             if auxiliary and i == self.auxiliary_at:
-                head = AuxiliaryHead(c_previous, shape.classes)
+                head = AuxiliaryHead(c_previous, shape.classes, shape.template)
         self.cells = nnx.List(cells)
         self.auxiliary_head = head
         self.classifier = Linear(c_previous, shape.classes)
@@ -135,14 +102,25 @@ class DartsNetwork(nnx.Module):
     def __call__(self, mixture: Array | None, x: Array, context: Pass) -> tuple[Array, Array | None]:
         counts = [sum(cell.droppable) for cell in self.cells]
         gates = self.drop_path(mixture, sum(counts), x.dtype, context)
-        s0 = s1 = self.stem(x, context)
+        s0, s1 = self.first_states(x, context)
         auxiliary, taken = None, 0
         for i, (cell, count) in enumerate(zip(self.cells, counts, strict=True)):
             s0, s1 = s1, cell(s0, s1, None if gates is None else gates[taken : taken + count], numbered(context, i))
             taken += count
             if context.training and self.auxiliary_head is not None and i == self.auxiliary_at:
                 auxiliary = self.auxiliary_head(s1, context)
+        if self.imagenet:
+            # The reference's AvgPool2d(7) reads all of a 224-pixel image's last map, and the upper left 7x7 of 256's 8x8.
+            s1 = whole_windows(s1, context.batch, 7)
         return self.classifier(s1, context), auxiliary
+
+    def first_states(self, x: Array, context: Pass) -> tuple[Array, Array]:
+        """What the first cell is given."""
+        if self.imagenet:
+            s0 = self.stem0(x, context)
+            return s0, self.stem1(s0, context)
+        s0 = self.stem(x, context)
+        return s0, s0
 
     def drop_path(self, gates: Array | None, count: int, dtype: Any, context: Pass) -> Array | None:
         """The gates ``[count, N]`` of a forward pass: those given, or drawn; ``None`` where nothing is dropped."""
@@ -182,7 +160,7 @@ class Nb201Network(nnx.Module):
     """NAS-Bench-201's network (AutoDL-Projects, TinyNetwork): three stages of N cells, residual reductions between."""
 
     def __init__(self, genotype: Nb201Genotype, shape: Shape) -> None:
-        self.stem = Stem(shape.channels)
+        self.stem = cifar_stem(shape.channels)
         channels, cells = shape.channels, []
         for stage in range(3):
             if stage:
@@ -214,7 +192,9 @@ def derived(genotype: Genotype, shape: Shape, auxiliary: bool = False) -> Networ
 
     Args:
       genotype: the cells.
-      shape: size of the network; ``affine`` is not read, every batch norm has scale and shift.
+      shape: size of the network; ``affine`` is not read, every batch norm has scale and shift. In the template
+        ``imagenet``, pooling at the end reads whole windows of 7x7 pixels, as the reference's does where it accepts the
+        image (224 and 256 pixels with the auxiliary head, up to 416 without); smaller maps are averaged whole.
       auxiliary: family darts: add the auxiliary head, whose weights ``parameters`` does not count (the field's convention).
 
     Raises:
@@ -228,7 +208,19 @@ def derived(genotype: Genotype, shape: Shape, auxiliary: bool = False) -> Networ
     if isinstance(genotype, Nb201Genotype):
         if auxiliary:
             raise UserError("NAS-Bench-201's network has no auxiliary head: leave auxiliary=False.")
+        if shape.template != "cifar":
+            raise UserError(f"NAS-Bench-201's network is built in the template cifar, got template={shape.template!r}.")
         return network(lambda: Nb201Network(genotype, shape))
+    _check_darts(genotype, shape, auxiliary)
+    net = network(lambda: DartsNetwork(genotype, shape, auxiliary))
+    if not auxiliary:
+        return net
+    weights, _ = jax.eval_shape(net.init, jax.random.key(0))
+    head = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(weights["auxiliary_head"]))
+    return dataclasses.replace(net, parameters=net.parameters - head)
+
+
+def _check_darts(genotype: DartsGenotype, shape: Shape, auxiliary: bool) -> None:
     if shape.cells < 3:
         raise UserError(f"A DARTS network has two reduction cells, at one and two thirds: at least 3 cells, got {shape.cells}.")
     if min(genotype.reduce_concat) < 2:
@@ -236,16 +228,11 @@ def derived(genotype: Genotype, shape: Shape, auxiliary: bool = False) -> Networ
             f"reduce_concat is {list(genotype.reduce_concat)}: states 0 and 1 are a reduction cell's inputs, twice the size "
             "of its nodes, and cannot be concatenated with them. Name nodes only, from state 2 on."
         )
-    smallest = shape.image_size // 4
-    if auxiliary and smallest < LEAST_AUXILIARY_MAP:
+    factor, least = 2 ** HALVINGS[shape.template], least_auxiliary_map(shape.template)
+    smallest = shape.image_size // factor
+    if auxiliary and smallest < least:
         raise UserError(
-            f"The auxiliary head needs maps of {LEAST_AUXILIARY_MAP}x{LEAST_AUXILIARY_MAP} pixels after two reductions, images "
-            f"of {shape.image_size}x{shape.image_size} leave {smallest}x{smallest}: use images of at least "
-            f"{4 * LEAST_AUXILIARY_MAP} pixels, or auxiliary=False."
+            f"The auxiliary head needs maps of {least}x{least} pixels after two reductions, images of "
+            f"{shape.image_size}x{shape.image_size} leave {smallest}x{smallest}: use images of at least {factor * least} "
+            "pixels, or auxiliary=False."
         )
-    net = network(lambda: DartsNetwork(genotype, shape, auxiliary))
-    if not auxiliary:
-        return net
-    weights, _ = jax.eval_shape(net.init, jax.random.key(0))
-    head = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(weights["auxiliary_head"]))
-    return dataclasses.replace(net, parameters=net.parameters - head)

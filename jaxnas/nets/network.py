@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, did_you_mean
 from jaxnas.nets.operations import Pass
-from jaxnas.nets.primitives import to_rows
+from jaxnas.nets.rows import to_rows
 
 Weights = Any
 Statistics = Any
+Template = Literal["cifar", "imagenet"]
+"""The two networks that DARTS builds of its cells: one has a stem at full size, one two stems that halve images thrice."""
+
+HALVINGS: dict[Template, int] = {"cifar": 2, "imagenet": 5}
+"""How often a template halves an image, stems and reductions together."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +33,16 @@ class Shape:
       channels: C, the width of the first cells (DARTS's search: 16).
       cells: number of cells (family darts), or N, cells per stage (family nb201).
       classes: number of labels.
-      image_size: height and width of the images, in pixels; smaller than 4 cannot be halved twice.
+      image_size: height and width of the images, in pixels; a multiple of 4, in the template imagenet of 32.
       affine: family nb201: the cells' batch norms have scale and shift in search.
+      template: derived networks of family darts: DARTS's network for CIFAR or the one for ImageNet.
+
+    Raises:
+      UserError: a number below its least, an image size that cannot be halved so often, an unknown template.
+
+    >>> Shape(channels=48, cells=14, classes=1000, image_size=225, template="imagenet")
+    Traceback (most recent call last):
+    jaxnas.errors.UserError: The template imagenet halves images 5 times: their size must be a multiple of 32, got 225.
     """
 
     channels: int
@@ -37,13 +50,20 @@ class Shape:
     classes: int
     image_size: int = 32
     affine: bool = False
+    template: Template = "cifar"
 
     def __post_init__(self) -> None:
         for name, least in (("channels", 2), ("cells", 1), ("classes", 2), ("image_size", 4)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}, got {getattr(self, name)}.")
-        if self.image_size % 4:
-            raise UserError(f"Images are halved twice: their size must be a multiple of 4, got {self.image_size}.")
+        if self.template not in HALVINGS:
+            raise UserError(f"Unknown template {self.template!r}. {did_you_mean(self.template, HALVINGS)}")
+        halvings = HALVINGS[self.template]
+        if self.image_size % 2**halvings:
+            raise UserError(
+                f"The template {self.template} halves images {halvings} times: their size must be a multiple of "
+                f"{2**halvings}, got {self.image_size}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
 
-from jaxnas.nets import primitives
+from jaxnas.nets import primitives, rows
 from jaxnas.nets.batch_norm import normalise_batch, normalise_by
 from jaxnas.spaces.operations import NONE, SKIP
 
@@ -80,7 +80,7 @@ class Zero(nnx.Module):
         self.stride = stride
 
     def __call__(self, x: Array, context: Pass) -> Array:
-        return jnp.zeros_like(primitives.subsample(x, context.batch, self.stride) if self.stride > 1 else x)
+        return jnp.zeros_like(rows.subsample(x, context.batch, self.stride) if self.stride > 1 else x)
 
 
 class Noise(nnx.Module):
@@ -90,7 +90,7 @@ class Noise(nnx.Module):
         self.stride = stride
 
     def __call__(self, x: Array, context: Pass) -> Array:
-        like = primitives.subsample(x, context.batch, self.stride) if self.stride > 1 else x
+        like = rows.subsample(x, context.batch, self.stride) if self.stride > 1 else x
         return jax.random.normal(context.key, like.shape, like.dtype)
 
 
@@ -101,7 +101,7 @@ class Convolution(nnx.Module):
         c_out: int,
         kernel: tuple[int, int],
         *,
-        stride: int = 1,
+        stride: tuple[int, int] = (1, 1),
         padding: tuple[int, int] | None = None,
         bias: bool = False,
     ) -> None:
@@ -158,6 +158,18 @@ class Pool(nnx.Module):
         return pool(x, context.batch, self.stride)
 
 
+class Layers(nnx.Module):
+    """Layers in order, which the references' names only number: a bare ``nn.Sequential``."""
+
+    def __init__(self, *layers: nnx.Module) -> None:
+        self.layers = nnx.List(layers)
+
+    def __call__(self, x: Array, context: Pass) -> Array:
+        for layer in self.layers:
+            x = layer(x, context)
+        return x
+
+
 class Sequence(nnx.Module):
     """Layers in order; the references call the list ``op``."""
 
@@ -174,7 +186,8 @@ def relu_conv_norm(
     c_in: int, c_out: int, kernel: tuple[int, int], style: Style, stride: int = 1, bias: bool = False
 ) -> Sequence:
     """ReLU, convolution, batch norm: the references' ReLUConvBN."""
-    return Sequence(Relu(), Convolution(c_in, c_out, kernel, stride=stride, bias=bias), BatchNorm(c_out, style.affine))
+    convolution = Convolution(c_in, c_out, kernel, stride=(stride, stride), bias=bias)
+    return Sequence(Relu(), convolution, BatchNorm(c_out, style.affine))
 
 
 class FactorizedReduce(nnx.Module):
@@ -188,8 +201,7 @@ class FactorizedReduce(nnx.Module):
     def __call__(self, x: Array, context: Pass) -> Array:
         x = jax.nn.relu(x)
         halves = [
-            conv(primitives.subsample(x, context.batch, 2, offset), context)
-            for offset, conv in enumerate((self.conv_1, self.conv_2))
+            conv(rows.subsample(x, context.batch, 2, offset), context) for offset, conv in enumerate((self.conv_1, self.conv_2))
         ]
         return self.bn(jnp.concatenate(halves, axis=1), context)
 
@@ -214,6 +226,20 @@ def _sep_conv(kernel: int) -> Callable[..., nnx.Module]:
 def _dil_conv(kernel: int) -> Callable[..., nnx.Module]:
     def build(channels: int, stride: int, style: Style) -> nnx.Module:
         return Sequence(*_separable_stack(channels, kernel, stride, 2, style))
+
+    return build
+
+
+def _pair_conv(kernel: int, container: Callable[..., nnx.Module]) -> Callable[..., nnx.Module]:
+    """A dense kernel one pixel high, then one that is one pixel wide; each strides along its own length."""
+
+    def build(channels: int, stride: int, style: Style) -> nnx.Module:
+        return container(
+            Relu(),
+            Convolution(channels, channels, (1, kernel), stride=(1, stride)),
+            Convolution(channels, channels, (kernel, 1), stride=(stride, 1)),
+            BatchNorm(channels, style.affine),
+        )
 
     return build
 
@@ -247,6 +273,8 @@ BUILDERS: dict[str, Callable[..., nnx.Module]] = {
     "sep_conv_7x7": _sep_conv(7),
     "dil_conv_3x3": _dil_conv(3),
     "dil_conv_5x5": _dil_conv(5),
+    "conv_7x1_1x7": _pair_conv(7, Layers),
+    "conv_3x1_1x3": _pair_conv(3, Sequence),
     "nor_conv_1x1": _nor_conv(1),
     "nor_conv_3x3": _nor_conv(3),
     "noise": lambda channels, stride, style: Noise(stride),

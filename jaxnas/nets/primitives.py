@@ -1,10 +1,4 @@
-"""The operations on images that every network here is made of, as JAX primitives closed under differentiation.
-
-**Rows.** Inside a network an image batch is an array of *rows*, ``[H, C, W * N]``: the height leads, channels follow, and
-the columns and the batch share the last axis, the batch fastest. In this form a shift by one pixel is a slice (of
-``N`` elements along a row, of one row along the height), a 1x1 convolution is a batched matrix product without any
-transpose, and the innermost loop is long and contiguous whatever the number of channels. ``to_rows`` and ``from_rows``
-convert from and to the usual ``[N, H, W, C]``.
+"""The operations on rows that every network here is made of, as JAX primitives closed under differentiation.
 
 **Why own primitives.** XLA runs grouped convolutions and ``reduce_window`` slowly on a CPU, and its derivatives of
 convolutions 35 to 50 times slower inside ``scan`` and ``cond`` (jax issue 12868). Here every operation is a sum or a
@@ -31,83 +25,7 @@ from jax.core import ShapedArray
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
-
-def to_rows(images_NxHxWxC: Array) -> Array:
-    """``[N, H, W, C]`` to rows ``[H, C, W * N]``.
-
-    >>> to_rows(jnp.zeros((5, 4, 6, 3))).shape
-    (4, 3, 30)
-    """
-    n, h, w, c = images_NxHxWxC.shape
-    return images_NxHxWxC.transpose(1, 3, 2, 0).reshape(h, c, w * n)
-
-
-def from_rows(rows: Array, batch: int) -> Array:
-    """Rows ``[H, C, W * N]`` of ``batch`` images to ``[N, H, W, C]``; the inverse of :func:`to_rows`."""
-    h, c, wn = rows.shape
-    return rows.reshape(h, c, wn // batch, batch).transpose(3, 0, 2, 1)
-
-
-def windows(
-    x: Array,
-    kernel: tuple[int, int],
-    batch: int,
-    stride: int = 1,
-    dilation: int = 1,
-    padding: tuple[int, int] = (0, 0),
-    fill: float = 0.0,
-) -> list[Array]:
-    """The shifted views whose sum over kernel positions is a convolution.
-
-    Args:
-      x: rows ``[H, C, W * N]``.
-      kernel: height and width of the window.
-      batch: N.
-      stride, dilation: of the window, in both directions.
-      padding: rows added above and below, columns added left and right.
-      fill: value of the padding.
-
-    Returns:
-      One array ``[H', C, W' * N]`` for each window position, row by row.
-    """
-    h, c, wn = x.shape
-    (kh, kw), (ph, pw) = kernel, padding
-    height = (h + 2 * ph - dilation * (kh - 1) - 1) // stride + 1
-    width = (wn // batch + 2 * pw - dilation * (kw - 1) - 1) // stride + 1
-    if stride == 1:
-        if ph or pw:
-            x = jnp.pad(x, [(ph, ph), (0, 0), (pw * batch, pw * batch)], constant_values=fill)
-        return [
-            lax.slice(x, (top, 0, left * batch), (top + height, c, (left + width) * batch))
-            for top in range(0, dilation * kh, dilation)
-            for left in range(0, dilation * kw, dilation)
-        ]
-    # With a stride, the padded image is first split into its stride x stride phases, in each of which the window's steps
-    # are neighbours: all later slices are then contiguous.
-    extra_h, extra_w = (-(h + 2 * ph)) % stride, (-(wn // batch + 2 * pw)) % stride
-    x = jnp.pad(x, [(ph, ph + extra_h), (0, 0), (pw * batch, (pw + extra_w) * batch)], constant_values=fill)
-    phases = x.reshape(x.shape[0] // stride, stride, c, -1, stride, batch).transpose(1, 4, 0, 2, 3, 5)
-    phases = phases.reshape(stride, stride, x.shape[0] // stride, c, -1)
-    views = []
-    for i in range(kh):
-        for j in range(kw):
-            (top, a), (left, b) = divmod(i * dilation, stride), divmod(j * dilation, stride)
-            views.append(phases[a, b, top : top + height, :, left * batch : (left + width) * batch])
-    return views
-
-
-def _dilate(g: Array, batch: int, stride: int, height: int, width: int) -> Array:
-    """Puts ``stride - 1`` zeros between the rows and columns of g, and fills up to ``height`` by ``width``."""
-    if stride == 1 and g.shape[0] == height and g.shape[2] == width * batch:
-        return g
-    h, c, wn = g.shape
-    w = wn // batch
-    spread = lax.pad(
-        g.reshape(h, c, w, batch),
-        jnp.zeros((), g.dtype),
-        [(0, height - (h - 1) * stride - 1, stride - 1), (0, 0, 0), (0, width - (w - 1) * stride - 1, stride - 1), (0, 0, 0)],
-    )
-    return spread.reshape(height, c, width * batch)
+from jaxnas.nets.rows import dilate, windows
 
 
 def _bilinear_triple(
@@ -165,7 +83,7 @@ def _half(kernel_shape: tuple[int, ...], dilation: int) -> tuple[int, int]:
 
 def _depthwise(x: Array, k: Array, *, batch: int, stride: int, dilation: int, image_shape: Any, kernel_shape: Any) -> Array:
     taps = k.reshape(1, k.shape[0], -1)
-    views = windows(x, kernel_shape[-2:], batch, stride, dilation, _half(kernel_shape, dilation))
+    views = windows(x, kernel_shape[-2:], batch, (stride, stride), dilation, _half(kernel_shape, dilation))
     # lax, not jnp: an image batch is sliced, scaled and added for every tap, and jnp takes three times as long to trace it.
     products = (lax.mul(view, lax.slice_in_dim(taps, i, i + 1, axis=2)) for i, view in enumerate(views))
     return functools.reduce(lax.add, products)
@@ -174,7 +92,7 @@ def _depthwise(x: Array, k: Array, *, batch: int, stride: int, dilation: int, im
 def _depthwise_grad_images(
     g: Array, k: Array, *, batch: int, stride: int, dilation: int, image_shape: Any, kernel_shape: Any
 ) -> Array:
-    g = _dilate(g, batch, stride, image_shape[0], image_shape[2] // batch)
+    g = dilate(g, batch, (stride, stride), image_shape[0], image_shape[2] // batch)
     return _depthwise(
         g, k[:, ::-1, ::-1], batch=batch, stride=1, dilation=dilation, image_shape=image_shape, kernel_shape=kernel_shape
     )
@@ -239,7 +157,7 @@ def depthwise(x: Array, kernel: Array, batch: int, stride: int = 1, dilation: in
 # Dense convolution: a matrix product of the kernel with the stacked windows.
 
 
-def _stacked_windows(x: Array, kernel_shape: Any, batch: int, stride: int, padding: tuple[int, int]) -> Array:
+def _stacked_windows(x: Array, kernel_shape: Any, batch: int, stride: tuple[int, int], padding: tuple[int, int]) -> Array:
     views = windows(x, kernel_shape[-2:], batch, stride, 1, padding)
     return views[0] if len(views) == 1 else jnp.concatenate(views, axis=1)
 
@@ -249,25 +167,31 @@ def _matrix(k: Array) -> Array:
     return k.transpose(0, 2, 3, 1).reshape(k.shape[0], -1)
 
 
-def _convolution(x: Array, k: Array, *, batch: int, stride: int, padding: Any, image_shape: Any, kernel_shape: Any) -> Array:
+def _convolution(x: Array, k: Array, *, batch: int, stride: Any, padding: Any, image_shape: Any, kernel_shape: Any) -> Array:
     columns = _stacked_windows(x, kernel_shape, batch, stride, padding)
     return jnp.matmul(jnp.broadcast_to(_matrix(k), (columns.shape[0], k.shape[0], columns.shape[1])), columns)
 
 
 def _convolution_grad_images(
-    g: Array, k: Array, *, batch: int, stride: int, padding: Any, image_shape: Any, kernel_shape: Any
+    g: Array, k: Array, *, batch: int, stride: Any, padding: Any, image_shape: Any, kernel_shape: Any
 ) -> Array:
     (kh, kw), (ph, pw) = kernel_shape[-2:], padding
     height, width = image_shape[0] + 2 * ph - kh + 1, image_shape[2] // batch + 2 * pw - kw + 1
-    g = _dilate(g, batch, stride, height, width)
+    g = dilate(g, batch, stride, height, width)
     flipped = k[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
     return _convolution(
-        g, flipped, batch=batch, stride=1, padding=(kh - 1 - ph, kw - 1 - pw), image_shape=g.shape, kernel_shape=flipped.shape
+        g,
+        flipped,
+        batch=batch,
+        stride=(1, 1),
+        padding=(kh - 1 - ph, kw - 1 - pw),
+        image_shape=g.shape,
+        kernel_shape=flipped.shape,
     )
 
 
 def _convolution_grad_kernel(
-    x: Array, g: Array, *, batch: int, stride: int, padding: Any, image_shape: Any, kernel_shape: Any
+    x: Array, g: Array, *, batch: int, stride: Any, padding: Any, image_shape: Any, kernel_shape: Any
 ) -> Array:
     o, c, kh, kw = kernel_shape
     columns = _stacked_windows(x, kernel_shape, batch, stride, padding)
@@ -278,14 +202,16 @@ def _convolution_grad_kernel(
 _convolution_p, _, _ = _bilinear_triple("convolution", _convolution, _convolution_grad_images, _convolution_grad_kernel)
 
 
-def convolution(x: Array, kernel: Array, batch: int, stride: int = 1, padding: tuple[int, int] | None = None) -> Array:
+def convolution(
+    x: Array, kernel: Array, batch: int, stride: tuple[int, int] = (1, 1), padding: tuple[int, int] | None = None
+) -> Array:
     """Convolution of rows with a dense kernel.
 
     Args:
       x: rows ``[H, C_in, W * N]``.
       kernel: ``[C_out, C_in, K, L]``.
       batch: N.
-      stride: in both directions.
+      stride: downwards and to the right.
       padding: rows above and below, columns left and right; half the kernel by default.
 
     Returns:
@@ -310,7 +236,7 @@ def convolution(x: Array, kernel: Array, batch: int, stride: int = 1, padding: t
 
 def _winner(x: Array, batch: int, stride: int) -> Array:
     """Index of the window position that holds the maximum; ties go to the first, as in PyTorch."""
-    views = windows(x, (3, 3), batch, stride, 1, (1, 1), fill=-jnp.inf)
+    views = windows(x, (3, 3), batch, (stride, stride), 1, (1, 1), fill=-jnp.inf)
     best, index = views[0], jnp.zeros(views[0].shape, jnp.int32)
     for i, view in enumerate(views[1:], 1):
         better = view > best
@@ -319,18 +245,18 @@ def _winner(x: Array, batch: int, stride: int) -> Array:
 
 
 def _select(x: Array, winner: Array, *, batch: int, stride: int, image_shape: Any) -> Array:
-    views = windows(x, (3, 3), batch, stride, 1, (1, 1))
+    views = windows(x, (3, 3), batch, (stride, stride), 1, (1, 1))
     return functools.reduce(jnp.add, (jnp.where(winner == i, view, 0) for i, view in enumerate(views)))
 
 
 def _scatter(g: Array, winner: Array, *, batch: int, stride: int, image_shape: Any) -> Array:
     """Transpose of :func:`_select` in x: what each pixel gets from the windows that chose it."""
     height, width = image_shape[0], image_shape[2] // batch
-    g = _dilate(g, batch, stride, height, width)
+    g = dilate(g, batch, (stride, stride), height, width)
     # Where a stride left a gap there is no window: 0 - 1 = -1 is no position.
-    winner = _dilate(winner + 1, batch, stride, height, width) - 1
-    g_views = windows(g, (3, 3), batch, 1, 1, (1, 1))
-    winner_views = windows(winner, (3, 3), batch, 1, 1, (1, 1), fill=-1)
+    winner = dilate(winner + 1, batch, (stride, stride), height, width) - 1
+    g_views = windows(g, (3, 3), batch, padding=(1, 1))
+    winner_views = windows(winner, (3, 3), batch, padding=(1, 1), fill=-1)
     return functools.reduce(
         jnp.add, (jnp.where(w == 8 - i, g_view, 0) for i, (g_view, w) in enumerate(zip(g_views, winner_views, strict=True)))
     )
@@ -381,10 +307,3 @@ def _inverse_counts(height: int, width: int, batch: int, stride: int) -> np.ndar
 
     inverse = 1.0 / (count(height)[:, None] * count(width)[None, :])
     return np.repeat(inverse, batch, axis=1)[:, None, :]
-
-
-def subsample(x: Array, batch: int, stride: int, offset: int = 0) -> Array:
-    """Every ``stride``-th pixel of rows, from row and column ``offset`` on."""
-    h, c, wn = x.shape
-    pixels = x.reshape(h, c, wn // batch, batch)[offset::stride, :, offset::stride]
-    return pixels.reshape(pixels.shape[0], c, -1)

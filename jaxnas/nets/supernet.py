@@ -11,36 +11,12 @@ from flax import nnx
 from jax import Array
 
 from jaxnas.errors import UserError
-from jaxnas.nets import primitives
+from jaxnas.nets.ends import Linear, cifar_stem
 from jaxnas.nets.mixed import MixedEdge, MixedEdges
 from jaxnas.nets.network import Network, Shape, network
-from jaxnas.nets.operations import BatchNorm, Convolution, FactorizedReduce, Pass, Style, relu_conv_norm, weight
+from jaxnas.nets.operations import BatchNorm, Convolution, FactorizedReduce, Pass, Style, relu_conv_norm
+from jaxnas.nets.rows import windows
 from jaxnas.spaces.cell import Cell, CellSpace
-
-
-class Linear(nnx.Module):
-    """Global average pooling of rows and a linear layer: ``[H, C, W * N]`` to logits ``[N, classes]``."""
-
-    def __init__(self, channels: int, classes: int) -> None:
-        self.weight = weight((classes, channels), channels)
-        self.bias = weight((classes,), channels)
-
-    def __call__(self, x: Array, context: Pass) -> Array:
-        h, c, _ = x.shape
-        pooled_CxN = x.reshape(h, c, -1, context.batch).mean((0, 2))
-        return (self.weight[...] @ pooled_CxN).T + self.bias[...]
-
-
-class Stem(nnx.Module):
-    """3x3 convolution and an affine batch norm, no ReLU."""
-
-    def __init__(self, channels: int, c_in: int = 3) -> None:
-        self.layers = nnx.List([Convolution(c_in, channels, (3, 3)), BatchNorm(channels, affine=True)])
-
-    def __call__(self, x: Array, context: Pass) -> Array:
-        for layer in self.layers:
-            x = layer(x, context)
-        return x
 
 
 def preprocess(c_in: int, c_out: int, halve: bool, style: Style) -> nnx.Module:
@@ -91,7 +67,7 @@ class DartsSupernet(nnx.Module):
 
     def __init__(self, space: CellSpace, shape: Shape) -> None:
         width = 3 * shape.channels
-        self.stem = Stem(width)
+        self.stem = cifar_stem(width)
         c_previous_previous = c_previous = width
         channels, after_reduction = shape.channels, False
         cells, self.kinds = [], reductions(shape.cells)
@@ -120,6 +96,12 @@ def reductions(cells: int) -> tuple[bool, ...]:
     return tuple(i in (cells // 3, 2 * cells // 3) for i in range(cells))
 
 
+@functools.partial(jax.jit, static_argnums=1)  # A named equation of a trace, by which the counters of multiply-adds know it.
+def mean_of_2x2(x: Array, batch: int) -> Array:
+    """AvgPool 2x2, stride 2: the mean of the four phases."""
+    return functools.reduce(jnp.add, windows(x, (2, 2), batch, stride=(2, 2))) / 4
+
+
 class ResidualReduction(nnx.Module):
     """NAS-Bench-201's ResNetBasicblock of stride 2 between stages."""
 
@@ -130,9 +112,7 @@ class ResidualReduction(nnx.Module):
         self.downsample = Convolution(c_in, c_out, (1, 1))
 
     def __call__(self, x: Array, context: Pass) -> Array:
-        # AvgPool 2x2, stride 2: the mean of the four phases.
-        pooled = functools.reduce(jnp.add, primitives.windows(x, (2, 2), context.batch, stride=2)) / 4
-        return self.downsample(pooled, context) + self.conv_b(self.conv_a(x, context), context)
+        return self.downsample(mean_of_2x2(x, context.batch), context) + self.conv_b(self.conv_a(x, context), context)
 
 
 class Nb201Cell(nnx.Module):
@@ -157,7 +137,7 @@ class Nb201Supernet(nnx.Module):
     def __init__(self, space: CellSpace, shape: Shape) -> None:
         # The reference's convolutions carry a bias exactly where batch norm has none.
         style = Style(affine=shape.affine, conv_bias=not shape.affine)
-        self.stem = Stem(shape.channels)
+        self.stem = cifar_stem(shape.channels)
         cells = []
         for stage in range(3):
             channels = shape.channels * 2**stage
@@ -183,13 +163,15 @@ def supernet(space: CellSpace, shape: Shape) -> Network:
     ``[N, classes]`` and the batch's moments, in the form of the statistics.
 
     Raises:
-      UserError: a size that the network cannot have.
+      UserError: a size that the network cannot have, or another template than ``cifar``.
 
     >>> from jaxnas.spaces import darts
     >>> net = supernet(darts(), Shape(channels=16, cells=8, classes=10))
     >>> net.parameters
     1930618
     """
+    if shape.template != "cifar":
+        raise UserError(f"Supernets are built in the template cifar, got template={shape.template!r}.")
     if space.family == "darts":
         if shape.cells < 3:
             raise UserError(

@@ -20,5 +20,8 @@ DARTS_OPERATIONS = (
 NB201_OPERATIONS = (NONE, SKIP, "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """Candidates of NAS-Bench-201 in the order of its alphas' columns (AutoDL-Projects, cell_operations.py, NAS_BENCH_201)."""
 
-OPERATIONS = tuple(dict.fromkeys((*DARTS_OPERATIONS, "sep_conv_7x7", *NB201_OPERATIONS, "noise")))
+_PUBLISHED_ONLY = ("sep_conv_7x7", "conv_7x1_1x7", "conv_3x1_1x3")
+"""Operations that no reference searches over, but that published cells hold: NASNet, AmoebaNet and SETN."""
+
+OPERATIONS = tuple(dict.fromkeys((*DARTS_OPERATIONS, *_PUBLISHED_ONLY, *NB201_OPERATIONS, "noise")))
 """Every operation that a network can be built of; ``noise`` is RobustDARTS S4's, a standard normal image."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxnas.errors import UserError
 from jaxnas.interop import golden
-from jaxnas.interop.golden_record import LIMITS
+from jaxnas.interop.golden_record import LIMITS, Record
+from jaxnas.interop.torch_names import to_state_dict
+from jaxnas.nets import Shape, derived
+from jaxnas.spaces import DartsGenotype, Genotype, from_text, to_text
 
 
 def altered(path: Path, folder: Path, change: dict[str, np.ndarray | None]) -> Path:
@@ -37,7 +44,15 @@ def test_a_record_agrees_within_its_limits(golden_dir: Path, name: str, precisio
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", golden.PRECISIONS)
-@pytest.mark.parametrize("name", ["darts_supernet_a.npz", "nb201_supernet_b.npz", "darts_network_cifar_DARTS_V2.npz"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "darts_supernet_a.npz",
+        "nb201_supernet_b.npz",
+        "darts_network_cifar_DARTS_V2.npz",
+        "darts_network_imagenet_AmoebaNet.npz",
+    ],
+)
 def test_the_other_records_agree(golden_dir: Path, name: str, precision: str) -> None:
     lines, left = golden.verify(golden_dir / name, precision, print)
     assert left == []
@@ -110,3 +125,66 @@ def test_a_record_of_an_unknown_space_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "record.npz", meta=np.array("{'space': 'moon'}"))
     with pytest.raises(UserError, match="moon"):
         golden.read(tmp_path / "record.npz")
+
+
+def network_record(folder: Path, genotype: Genotype, shape: Shape, meta: dict[str, Any]) -> Path:
+    """A record of a derived network without auxiliary head and drop path, as our own float64 makes it."""
+    net, rng = derived(genotype, shape), np.random.default_rng(0)
+    images, labels = rng.normal(size=(2, 3, shape.image_size, shape.image_size)).astype(np.float32), np.array([0, 1])
+    with jax.enable_x64(True):
+        weights, statistics = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), net.init(jax.random.key(0)))
+        forward = functools.partial(net.forward, images=jnp.asarray(images.transpose(0, 2, 3, 1), jnp.float64), scalars={})
+        forward = functools.partial(forward, mixture=None, key=jax.random.key(0))
+
+        def loss(weights: Any) -> Any:
+            (logits, _), moments = forward(weights)
+            return -jax.nn.log_softmax(logits)[jnp.arange(2), labels].mean(), (logits, moments)
+
+        (value, (logits, moments)), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(weights)
+        running = jax.tree.map(lambda old, new: 0.9 * old + 0.1 * new, statistics, moments)
+        (evaluated, _), _ = jax.jit(lambda w, s: forward(w, statistics=s))(weights, running)
+        arrays = {"x_nchw": images, "y": labels, "train/loss": value, "train/logits": logits, "eval/logits": evaluated}
+        for prefix, tree in (("weight", weights), ("train/grad_weight", gradients), ("after_one_forward", running)):
+            arrays |= {f"{prefix}/{name}": array for name, array in to_state_dict(tree).items()}
+    meta = meta | {"C": shape.channels, "classes": shape.classes, "size": shape.image_size, "genotype": to_text(genotype)}
+    every: dict[str, Any] = {"meta": np.array(repr(meta)), **arrays}
+    np.savez(folder / "network.npz", **every)
+    return folder / "network.npz"
+
+
+@pytest.mark.parametrize(
+    ("genotype", "shape", "meta"),
+    [
+        (from_text("|nor_conv_1x1~0|+|none~0|skip_connect~1|"), Shape(2, 1, 3, 8), {"space": "nb201", "N": 1}),
+        pytest.param(
+            DartsGenotype((("none", 0), ("conv_7x1_1x7", 1)), (2,), (("conv_3x1_1x3", 0), ("none", 1)), (2,)),
+            Shape(4, 3, 3, 32, template="imagenet"),
+            {"space": "darts", "network": "imagenet", "layers": 3},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_networks_are_built_as_their_record_says(
+    tmp_path: Path, genotype: Genotype, shape: Shape, meta: dict[str, Any]
+) -> None:
+    lines, left = golden.verify(network_record(tmp_path, genotype, shape, meta), "float64", print)
+    assert left == []
+    assert {line.quantity for line in lines} == {"logits", "losses", "weight gradients", "running statistics", "evaluation"}
+    assert [line for line in lines if not line.passed] == []
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"genotype": "DARTS_V3"}, "unknown genotype 'DARTS_V3'. Did you mean DARTS_V"),
+        ({"genotype": "Genotype(normal=1)"}, "lacks the fields"),
+        ({"network": "image"}, "Unknown template 'image'. Did you mean imagenet"),
+        ({"C": None}, "configuration lacks C"),
+        ({"layers": None}, "configuration lacks layers"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused(meta: dict[str, Any], message: str) -> None:
+    whole = {"space": "darts", "network": "cifar", "genotype": "DARTS_V2", "C": 4, "layers": 5, "size": 32, "classes": 10}
+    configuration = {name: value for name, value in (whole | meta).items() if value is not None}
+    with pytest.raises(UserError, match=message):
+        list(golden.comparisons(Record("record.npz", configuration, {}), "float64"))

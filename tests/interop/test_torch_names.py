@@ -14,7 +14,7 @@ import pytest
 from jaxnas.errors import UserError
 from jaxnas.interop.torch_names import from_state_dict, to_state_dict, torch_names
 from jaxnas.nets import Shape, derived, supernet
-from jaxnas.spaces import CellSpace, DartsGenotype, darts, darts_family, from_text, nb201, robust_darts
+from jaxnas.spaces import PUBLISHED, CellSpace, DartsGenotype, darts, darts_family, from_text, nb201, robust_darts
 
 
 def error(ours: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> float:
@@ -168,6 +168,32 @@ def test_names_of_derived_networks() -> None:
     between = {f"cells.{i}.{name}" for i in (1, 3) for name in (*reduction, "downsample.1.weight")}
     ends = {"stem.0.weight", "stem.1.weight", "stem.1.bias", "lastact.0.weight", "lastact.0.bias"}
     assert names == convolutions | between | ends | {"classifier.weight", "classifier.bias"}
+
+
+@pytest.mark.parametrize("name", ["cifar_DARTS_V2", "imagenet_AmoebaNet"])
+def test_names_of_the_recorded_networks(golden_dir: Path, name: str) -> None:
+    golden, meta = load(golden_dir / f"darts_network_{name}.npz")
+    shape = Shape(meta["C"], meta["layers"], meta["classes"], meta["size"], template=meta["network"])
+    net = derived(PUBLISHED[meta["genotype"]], shape, auxiliary=True)
+    trees = jax.eval_shape(net.init, jax.random.key(0))
+    for tree, prefix in zip(trees, ("weight/", "after_one_forward/"), strict=True):
+        names = {leaf.names[0]: leaf.shape for leaf in torch_names(tree)}
+        assert names == {name: array.shape for name, array in group(golden, prefix).items()}
+
+
+def test_names_of_pairs_of_kernels() -> None:
+    cell = (("conv_7x1_1x7", 0), ("conv_3x1_1x3", 1))
+    weights, _ = jax.eval_shape(derived(DartsGenotype(cell, (2,), cell, (2,)), Shape(2, 3, 2)).init, jax.random.key(0))
+    names = {leaf.names[0]: leaf.shape for leaf in torch_names(weights)}
+    # One is a bare list in quark0/darts, the other a module with a list in AutoDL-Projects.
+    assert (names["cells.0._ops.0.1.weight"], names["cells.0._ops.0.2.weight"]) == ((2, 2, 1, 7), (2, 2, 7, 1))
+    assert (names["cells.0._ops.1.op.1.weight"], names["cells.0._ops.1.op.2.weight"]) == ((2, 2, 1, 3), (2, 2, 3, 1))
+    small = derived(from_text("|conv_7x1_1x7~0|"), Shape(2, 1, 2))
+    weights, _ = jax.eval_shape(small.init, jax.random.key(0))
+    assert "cells.0.layers.0.1.weight" in {leaf.names[0] for leaf in torch_names(weights)}
+    space = darts_family("pairs", ("none", "conv_7x1_1x7"))
+    named = to_state_dict(numbered(trees(space)[0]), space)
+    assert named["cells.0._ops.13._ops.1.2.weight"].shape == (2, 2, 7, 1)
 
 
 def test_a_whole_state_dict_serves_weights_and_statistics() -> None:

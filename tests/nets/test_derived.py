@@ -17,50 +17,59 @@ from jaxnas.interop.torch_names import from_state_dict, to_state_dict, torch_nam
 from jaxnas.nets import Network, Shape, derived, supernet
 from jaxnas.nets.derived import DartsNetwork, DiscreteNb201Cell
 from jaxnas.nets.operations import Pass
-from jaxnas.spaces import DartsGenotype, Nb201Genotype, from_text, nb201
+from jaxnas.spaces import PUBLISHED, DartsGenotype, Nb201Genotype, from_text, nb201
 
-SHORT = {
-    "mp": "max_pool_3x3",
-    "ap": "avg_pool_3x3",
-    "sk": "skip_connect",
-    "s3": "sep_conv_3x3",
-    "s5": "sep_conv_5x5",
-    "s7": "sep_conv_7x7",
-    "d3": "dil_conv_3x3",
+PAIRS = (("sep_conv_3x3", 0), ("skip_connect", 1)), (("skip_connect", 0), ("max_pool_3x3", 1))
+SMALL = DartsGenotype(PAIRS[0], (2,), PAIRS[1], (2,))
+IMAGENET = Shape(48, 14, 1000, 224, template="imagenet")
+
+COUNTS = {
+    "DARTS_V1": (3_169_414, 4_510_432),
+    "DARTS_V2": (3_349_342, 4_718_752),
+    "NASNet": (3_830_950, 5_564_320),
+    "AmoebaNet": (3_145_078, 4_627_360),
+    "PC_DARTS_cifar": (3_634_678, 5_270_560),
+    "PC_DARTS_image": (3_721_510, 5_342_464),
+    "PDARTS": (3_433_798, 4_944_352),
+    "DrNAS_cifar10": (4_099_294, 5_738_464),
+    "DrNAS_imagenet": (4_048_750, 5_726_368),
+    "SNAS_mild": (2_661_382, 3_939_328),
+    "SNAS_moderate": (2_847_358, 4_312_576),
+    "SDARTS_RS": (3_606_166, 5_120_320),
+    "SDARTS_PGD": (3_344_806, 4_768_864),
+    "GDAS_V1": (3_368_782, 4_969_216),
 }
+"""Weights of the references' networks: for CIFAR-10 with C=36 and 20 cells, for ImageNet with C=48 and 14 cells."""
 
 
-def genotype(normal: str, reduce: str, normal_concat: Any = (2, 3, 4, 5), reduce_concat: Any = (2, 3, 4, 5)) -> DartsGenotype:
-    pairs = [tuple((SHORT[edge[:2]], int(edge[3:])) for edge in cell.split()) for cell in (normal, reduce)]
-    return DartsGenotype(pairs[0], normal_concat, pairs[1], reduce_concat)
-
-
-DARTS_V1 = genotype("s3:1 s3:0 sk:0 s3:1 sk:0 s3:1 s3:0 sk:2", "mp:0 mp:1 sk:2 mp:0 mp:0 sk:2 sk:2 ap:0")
-DARTS_V2 = genotype("s3:0 s3:1 s3:0 s3:1 s3:1 sk:0 sk:0 d3:2", "mp:0 mp:1 sk:2 mp:1 mp:0 sk:2 sk:2 mp:1")
-NASNET = genotype(
-    "s5:1 s3:0 s5:0 s3:0 ap:1 sk:0 ap:0 ap:0 s3:1 sk:1",
-    "s5:1 s7:0 mp:1 s7:0 ap:1 s5:0 sk:3 ap:2 s3:2 mp:1",
-    (2, 3, 4, 5, 6),
-    (4, 5, 6),
-)
-SMALL = genotype("s3:0 sk:1", "sk:0 mp:1", (2,), (2,))
+@pytest.mark.parametrize("name", COUNTS)
+def test_published_parameter_counts(name: str) -> None:
+    cifar, imagenet = (derived(PUBLISHED[name], shape).parameters for shape in (Shape(36, 20, 10), IMAGENET))
+    assert (cifar, imagenet) == COUNTS[name]
 
 
 @pytest.mark.parametrize(
-    ("cells", "channels", "count"),
-    [(DARTS_V1, 36, 3169414), (DARTS_V2, 36, 3349342), (DARTS_V2, 16, 710682), (NASNET, 33, 3245989)],
+    ("name", "shape", "count"),
+    [
+        ("DARTS_V2", Shape(16, 20, 10), 710_682),
+        ("NASNet", Shape(33, 20, 10), 3_245_989),
+        ("NASNet", Shape(32, 20, 10), 3_061_738),
+        ("GDAS_V1", dataclasses.replace(IMAGENET, channels=50), 5_345_075),
+        # A classifier of 576 channels: 576 * 90 + 90 more for 100 labels.
+        ("DARTS_V2", Shape(36, 20, 100), 3_349_342 + 51_930),
+    ],
 )
-def test_published_parameter_counts(cells: DartsGenotype, channels: int, count: int) -> None:
-    assert derived(cells, Shape(channels, 20, 10)).parameters == count
+def test_published_parameter_counts_at_other_sizes(name: str, shape: Shape, count: int) -> None:
+    assert derived(PUBLISHED[name], shape).parameters == count
 
 
-def test_the_auxiliary_head_is_not_counted() -> None:
-    plain = derived(SMALL, Shape(36, 3, 10))
-    assert derived(SMALL, Shape(36, 3, 10), auxiliary=True).parameters == plain.parameters
-    # AuxiliaryHeadCIFAR at 576 channels has 476,426 weights; this cell gives 144, which its first convolution alone sees.
-    weights, _ = jax.eval_shape(derived(SMALL, Shape(36, 3, 10), auxiliary=True).init, jax.random.key(0))
-    size = sum(leaf.size for leaf in jax.tree.leaves(weights["auxiliary_head"]))
-    assert size == 476426 - 128 * (576 - 144)
+@pytest.mark.parametrize(("name", "cifar", "imagenet"), [("DARTS_V2", 476_426, 1_260_776), ("AmoebaNet", 457_994, 1_236_200)])
+def test_the_auxiliary_head_has_its_published_size_and_is_not_counted(name: str, cifar: int, imagenet: int) -> None:
+    for shape, size, count in zip((Shape(36, 20, 10), IMAGENET), (cifar, imagenet), COUNTS[name], strict=True):
+        net = derived(PUBLISHED[name], shape, auxiliary=True)
+        weights, _ = jax.eval_shape(net.init, jax.random.key(0))
+        assert sum(leaf.size for leaf in jax.tree.leaves(weights["auxiliary_head"])) == size
+        assert net.parameters == count
 
 
 @pytest.mark.parametrize(
@@ -68,11 +77,15 @@ def test_the_auxiliary_head_is_not_counted() -> None:
     [
         "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|",
         "|nor_conv_3x3~0|+|nor_conv_1x1~0|skip_connect~1|+|avg_pool_3x3~0|nor_conv_3x3~1|nor_conv_1x1~2|",
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|",
     ],
 )
 def test_nb201_parameter_counts_follow_the_closed_form(text: str) -> None:
     expected = 73306 + 243040 * text.count("3x3~") + 28000 * text.count("1x1") - 243040 * text.count("pool")
     assert derived(from_text(text), Shape(16, 5, 10)).parameters == expected
+    # 64 channels before the classifier: 65 weights for each label more (CIFAR-100, ImageNet16-120).
+    assert derived(from_text(text), Shape(16, 5, 100)).parameters == expected + 5850
+    assert derived(from_text(text), Shape(16, 5, 120, 16)).parameters == expected + 7150
 
 
 def error(ours: dict[str, np.ndarray], reference: dict[str, np.ndarray]) -> float:
@@ -95,7 +108,7 @@ def golden(golden_dir: Path) -> dict[str, np.ndarray]:
 
 def golden_network(golden: dict[str, np.ndarray]) -> tuple[Network, Any, Any]:
     """Network, weights and images in float64."""
-    net = derived(DARTS_V2, Shape(channels=4, cells=5, classes=10), auxiliary=True)
+    net = derived(PUBLISHED["DARTS_V2"], Shape(channels=4, cells=5, classes=10), auxiliary=True)
     like, _ = jax.eval_shape(net.init, jax.random.key(0))
     images = jnp.asarray(golden["x_nchw"].transpose(0, 2, 3, 1), jnp.float64)
     return net, from_state_dict(group(golden, "weight/"), like), images
@@ -212,6 +225,19 @@ def test_what_cannot_be_built_is_refused() -> None:
         derived(dataclasses.replace(SMALL, reduce_concat=(1, 2)), shape)
     with pytest.raises(UserError, match="no auxiliary head"):
         derived(from_text("|none~0|"), shape, auxiliary=True)
+    imagenet = dataclasses.replace(shape, image_size=192, template="imagenet")
+    with pytest.raises(UserError, match="192x192 leave 6x6: use images of at least 224"):
+        derived(SMALL, imagenet, auxiliary=True)
+    with pytest.raises(UserError, match="NAS-Bench-201's network is built in the template cifar"):
+        derived(from_text("|none~0|"), imagenet)
+    with pytest.raises(UserError, match="Supernets are built in the template cifar"):
+        supernet(nb201(), imagenet)
+    with pytest.raises(UserError, match="halves images 5 times.*multiple of 32, got 240"):
+        dataclasses.replace(imagenet, image_size=240)
+    with pytest.raises(UserError, match="halves images 2 times.*multiple of 4, got 30"):
+        dataclasses.replace(shape, image_size=30)
+    with pytest.raises(UserError, match="Did you mean imagenet"):
+        dataclasses.replace(shape, template="ImageNet")  # pyright: ignore[reportArgumentType]
 
 
 def test_gates_of_a_wrong_shape_are_refused() -> None:

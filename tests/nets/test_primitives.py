@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from jax import Array, lax
 
-from jaxnas.nets.primitives import avg_pool, convolution, depthwise, from_rows, max_pool, subsample, to_rows, windows
+from jaxnas.nets.primitives import avg_pool, convolution, depthwise, max_pool
+from jaxnas.nets.rows import from_rows, to_rows
 
 RNG = np.random.default_rng(0)
 N, C = 2, 3
@@ -29,18 +30,16 @@ def float64() -> Iterator[None]:
         yield
 
 
-def output_size(size: int, kernel: int, stride: int, dilation: int, padding: int) -> int:
-    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-
-
 def reads(
-    image: tuple[int, int], kernel: tuple[int, int], stride: int, padding: tuple[int, int], dilation: int = 1
+    image: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], dilation: int = 1
 ) -> np.ndarray:
     """``[H', W', H, W, kernel positions]``: 1 where an output pixel reads an input pixel."""
-    height, width = (output_size(s, k, stride, dilation, p) for s, k, p in zip(image, kernel, padding, strict=True))
+    height, width = (
+        (size + 2 * p - dilation * (k - 1) - 1) // s + 1 for size, k, s, p in zip(image, kernel, stride, padding, strict=True)
+    )
     table = np.zeros((height, width, *image, *kernel))
     for i, j, a, b in np.ndindex(height, width, *kernel):
-        y, x = i * stride + a * dilation - padding[0], j * stride + b * dilation - padding[1]
+        y, x = i * stride[0] + a * dilation - padding[0], j * stride[1] + b * dilation - padding[1]
         if 0 <= y < image[0] and 0 <= x < image[1]:
             table[i, j, y, x, a, b] = 1
     return table.reshape(height, width, *image, -1)
@@ -48,13 +47,13 @@ def reads(
 
 def averages(image: tuple[int, int], stride: int) -> np.ndarray:
     """``[H', W', H, W]``: what each pixel counts in each mean."""
-    table = reads(image, (3, 3), stride, (1, 1)).sum(-1)
+    table = reads(image, (3, 3), (stride, stride), (1, 1)).sum(-1)
     return table / table.sum((2, 3), keepdims=True)
 
 
 def first_maxima(images: np.ndarray, stride: int) -> np.ndarray:
     """``[N, C, H', W', H, W]``: 1 at the first of the greatest pixels of each window, row by row."""
-    table = reads(images.shape[1:3], (3, 3), stride, (1, 1))
+    table = reads(images.shape[1:3], (3, 3), (stride, stride), (1, 1))
     winners = np.zeros((images.shape[0], images.shape[3], *table.shape[:-1]))
     for n, c, i, j in np.ndindex(winners.shape[:4]):
         best, first = -np.inf, (0, 0)
@@ -152,25 +151,30 @@ def plainly(derivative: Any) -> list[Any]:
 def test_depthwise(image: tuple[int, int], size: int, stride: int, dilation: int) -> None:
     x, k = RNG.normal(size=(N, *image, C)), RNG.normal(size=(C, size, size))
     half = dilation * (size - 1) // 2
-    table = reads(image, (size, size), stride, (half, half), dilation)
+    table = reads(image, (size, size), (stride, stride), (half, half), dilation)
     assert_derivatives(lambda x, k, n: depthwise(x, k, n, stride, dilation), DEPTHWISE, table, x, k)
 
 
 @pytest.mark.parametrize(
     ("image", "kernel", "stride", "padding"),
     [
-        ((5, 5), (1, 1), 1, None),
-        ((5, 5), (1, 1), 2, None),
-        ((8, 6), (3, 3), 1, None),
-        pytest.param((6, 6), (3, 3), 2, None, marks=pytest.mark.quick),
-        ((5, 5), (3, 3), 2, None),
-        ((5, 8), (1, 7), 1, None),
-        pytest.param((5, 8), (1, 7), 2, None, marks=pytest.mark.quick),
-        ((5, 5), (2, 2), 1, (0, 0)),
-        ((5, 5), (2, 2), 2, (0, 0)),
+        ((5, 5), (1, 1), (1, 1), None),
+        ((5, 5), (1, 1), (2, 2), None),
+        ((8, 6), (3, 3), (1, 1), None),
+        pytest.param((6, 6), (3, 3), (2, 2), None, marks=pytest.mark.quick),
+        ((5, 5), (3, 3), (2, 2), None),
+        ((5, 8), (1, 7), (1, 1), None),
+        pytest.param((5, 8), (1, 7), (1, 2), None, marks=pytest.mark.quick),
+        ((8, 4), (7, 1), (2, 1), None),
+        ((7, 5), (3, 3), (1, 2), None),
+        ((7, 5), (3, 2), (3, 2), (1, 0)),
+        ((5, 5), (2, 2), (1, 1), (0, 0)),
+        ((5, 5), (2, 2), (2, 2), (0, 0)),
     ],
 )
-def test_convolution(image: tuple[int, int], kernel: tuple[int, int], stride: int, padding: tuple[int, int] | None) -> None:
+def test_convolution(
+    image: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] | None
+) -> None:
     x, k = RNG.normal(size=(N, *image, C)), RNG.normal(size=(4, C, *kernel))
     table = reads(image, kernel, stride, ((kernel[0] - 1) // 2, (kernel[1] - 1) // 2) if padding is None else padding)
     assert_derivatives(lambda x, k, n: convolution(x, k, n, stride, padding), CONVOLUTION, table, x, k)
@@ -207,12 +211,12 @@ IMAGES = RNG.normal(size=(N, 5, 5, C))
 OPERATIONS: dict[str, tuple[Callable[..., Array], Callable[..., Array], tuple[int, ...]]] = {
     "depthwise": (
         lambda x, k: depthwise(x, k, N, 2),
-        lambda x, k: jnp.einsum("yxhwt,nhwc,ct->nyxc", reads((5, 5), (3, 3), 2, (1, 1)), x, k.reshape(C, 9)),
+        lambda x, k: jnp.einsum("yxhwt,nhwc,ct->nyxc", reads((5, 5), (3, 3), (2, 2), (1, 1)), x, k.reshape(C, 9)),
         (C, 3, 3),
     ),
     "convolution": (
         lambda x, k: convolution(x, k, N),
-        lambda x, k: jnp.einsum("yxhwt,nhwc,oct->nyxo", reads((5, 5), (3, 3), 1, (1, 1)), x, k.reshape(C, C, 9)),
+        lambda x, k: jnp.einsum("yxhwt,nhwc,oct->nyxo", reads((5, 5), (3, 3), (1, 1), (1, 1)), x, k.reshape(C, C, 9)),
         (C, C, 3, 3),
     ),
     "max_pool": (
@@ -257,50 +261,3 @@ def test_inside_scan_and_cond_and_under_vmap(name: str) -> None:
         assert_close(b, c)
         assert_close(a[:2], c[:2])
         np.testing.assert_array_equal(a[2], 0.0)
-
-
-@pytest.mark.quick
-def test_rows_hold_columns_and_batch_the_batch_fastest() -> None:
-    images = RNG.normal(size=(3, 4, 5, 2))
-    rows = np.asarray(to_rows(jnp.asarray(images)))
-    assert rows.shape == (4, 2, 15)
-    for n, h, w, c in np.ndindex(images.shape):
-        assert rows[h, c, w * 3 + n] == images[n, h, w, c]
-    np.testing.assert_array_equal(from_rows(jnp.asarray(rows), 3), images)
-
-
-@pytest.mark.parametrize(
-    ("image", "kernel", "stride", "dilation", "padding", "fill"),
-    [
-        ((5, 5), (3, 3), 1, 1, (1, 1), -7.0),
-        ((5, 6), (3, 2), 1, 2, (2, 1), 0.5),
-        ((5, 5), (3, 3), 2, 1, (1, 1), -7.0),
-        ((8, 6), (5, 5), 2, 2, (4, 4), 2.0),
-        ((8, 8), (5, 5), 3, 1, (0, 0), 0.0),
-        ((6, 5), (2, 2), 2, 1, (0, 0), 0.0),
-    ],
-)
-def test_windows(
-    image: tuple[int, int], kernel: tuple[int, int], stride: int, dilation: int, padding: tuple[int, int], fill: float
-) -> None:
-    images = RNG.normal(size=(N, *image, C))
-
-    @jax.jit
-    def views_of(x: Any) -> list[Array]:
-        return [from_rows(view, N) for view in windows(to_rows(x), kernel, N, stride, dilation, padding, fill)]
-
-    views = views_of(images)
-    padded = np.full((N, image[0] + 2 * padding[0], image[1] + 2 * padding[1], C), fill)
-    padded[:, padding[0] : padding[0] + image[0], padding[1] : padding[1] + image[1]] = images
-    height, width = (output_size(s, k, stride, dilation, p) for s, k, p in zip(image, kernel, padding, strict=True))
-    assert len(views) == kernel[0] * kernel[1]
-    for view, (a, b) in zip(views, np.ndindex(*kernel), strict=True):
-        expected = padded[:, a * dilation :: stride, b * dilation :: stride][:, :height, :width]
-        np.testing.assert_array_equal(view, expected)
-
-
-@pytest.mark.parametrize(("image", "stride", "offset"), [((6, 8), 2, 0), ((6, 8), 2, 1), ((5, 5), 2, 0), ((5, 5), 2, 1)])
-def test_subsample(image: tuple[int, int], stride: int, offset: int) -> None:
-    images = RNG.normal(size=(N, *image, C))
-    found = jax.jit(lambda x: from_rows(subsample(to_rows(x), N, stride, offset), N))(images)
-    np.testing.assert_array_equal(found, images[:, offset::stride, offset::stride])

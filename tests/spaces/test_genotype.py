@@ -14,6 +14,7 @@ import pytest
 
 from jaxnas.errors import UserError
 from jaxnas.spaces import (
+    PUBLISHED,
     CellSpace,
     DartsGenotype,
     Genotype,
@@ -101,7 +102,7 @@ def some_genotypes(space: CellSpace, number: int) -> list[Genotype]:
 
 
 def test_the_published_texts() -> None:
-    assert to_text(DARTS_V2) == DARTS_V2_TEXT and from_text(DARTS_V2_TEXT) == DARTS_V2
+    assert to_text(DARTS_V2) == DARTS_V2_TEXT and from_text(DARTS_V2_TEXT) == DARTS_V2 == PUBLISHED["DARTS_V2"]
     assert to_text(NB201) == NB201_TEXT and from_text(NB201_TEXT) == NB201
 
 
@@ -121,6 +122,7 @@ def test_a_gap_in_the_concatenation_is_written_as_a_list() -> None:
 def test_nasnet_parses_and_fits_no_space_of_four_nodes() -> None:
     nasnet = from_text(NASNET_TEXT)
     assert isinstance(nasnet, DartsGenotype)
+    assert nasnet == PUBLISHED["NASNet"]
     assert nasnet.normal_concat == (2, 3, 4, 5, 6) and nasnet.reduce_concat == (4, 5, 6)
     assert nasnet.normal[6:8] == (("avg_pool_3x3", 0), ("avg_pool_3x3", 0)) and nasnet.reduce[6] == ("skip_connect", 3)
     with pytest.raises(UserError, match="5 nodes.*have 4"):
