@@ -1,9 +1,16 @@
 """Image sets with their fixed splits, and augmentation inside jit."""
 
+from jaxnas.data.arrays import from_arrays, npz
 from jaxnas.data.augment import Augmentation, Draws, augment, draw, normalise
-from jaxnas.data.sources import Dataset, Split, check, cifar10, digits, load
+from jaxnas.data.cifar import cifar10, cifar100
+from jaxnas.data.dataset import Dataset, Split, check, class_counts, imbalance
+from jaxnas.data.folder import image_folder
+from jaxnas.data.idx import fashion_mnist, mnist
+from jaxnas.data.sources import NAMES, digits, load
+from jaxnas.data.tfds import from_tfds
 
 __all__ = [
+    "NAMES",
     "Augmentation",
     "Dataset",
     "Draws",
@@ -11,8 +18,17 @@ __all__ = [
     "augment",
     "check",
     "cifar10",
+    "cifar100",
+    "class_counts",
     "digits",
     "draw",
+    "fashion_mnist",
+    "from_arrays",
+    "from_tfds",
+    "image_folder",
+    "imbalance",
     "load",
+    "mnist",
     "normalise",
+    "npz",
 ]
