@@ -51,7 +51,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "no number": (["search", "--search.epochs", "many"], "--search.epochs"),
     "no epochs": (["search", "--search.epochs", "0"], "epochs must be positive, got 0."),
     "no probability": (["search", "--train.drop-path", "2"], "drop_path must be at least 0 and below 1, got 2.0."),
-    "unknown data set": (["search", "--dataset", "cifr10"], "Unknown data set 'cifr10'. Did you mean cifar10?"),
+    "unknown data set": (["search", "--dataset", "cifr10"], "Did you mean cifar10?"),
     "no data folder": (["search", "darts-first-order"], "No folder is given for data set 'cifar10'."),
     "missing folder": (["search", "darts-first-order", "--data-dir", "nope"], "does not exist"),
     "truncated data": (["search", "darts-first-order", "--data-dir", f"../{TRUNCATED}"], "cut short"),
@@ -63,8 +63,8 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "mistake of a dry run": (["search", "--dry-run", "--search.batch", "700"], "A batch of 700"),
     "out is a file": (["search", "--out", "../file"], "is a file, not a folder"),
     "out below a file": (["search", "--out", "../file/run"], "cannot be made: Not a directory"),
-    "nothing to train": (["train"], "needs the folder of a run, a genotype file, or a genotype"),
-    "no genotype": (["train", "nope"], "'nope' is no folder of a run, no file, and no genotype"),
+    "nothing to train": (["train"], "needs the folder of a run, a genotype file, a published"),
+    "no genotype": (["train", "nope"], "'nope' is no folder of a run, no file, no published genotype, and no genotype"),
     "genotype cut short": (["train", DARTS[:40]], "does not parse"),
     "unknown operation": (["train", NB201.replace("skip_connect", "skip_conect")], "Did you mean skip_connect?"),
     "file without genotype": (["train", "../file"], "A genotype begins with"),
@@ -81,7 +81,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "derive no run": (["derive", "."], "config.json is missing. Is . the folder of a run?"),
     "evaluate a file": (["evaluate", "../file"], "is not the folder of a run."),
     "verify nothing": (["verify"], "Type: jaxnas verify golden FILE"),
-    "verify something else": (["verify", "gold", "x.npz"], "Only 'golden' can be verified, got 'gold'."),
+    "verify something else": (["verify", "gold", "x.npz"], "Unknown check 'gold'. Did you mean golden?"),
+    "resume nothing": (["train", NB201, "--resume"], "runs/train-nb201-digits-seed0 holds no run that could go on."),
+    "resume and overwrite": (["train", NB201, "--resume", "--overwrite"], "Give one of them."),
+    "misspelt published genotype": (["train", "DARTS_V3"], "Did you mean DARTS_V"),
 }
 
 
@@ -106,6 +109,14 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     code, printed = call(capsys, *arguments)
     assert code == 0
     assert "usage: jaxnas" in printed
+
+
+def test_usage_imports_no_jax() -> None:
+    command = "import sys; from jaxnas import cli; cli._run(['--help']); print('jax' in sys.modules, 'tyro' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    process = subprocess.run([sys.executable, "-c", command], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    assert process.stdout.startswith("usage: jaxnas")
+    assert process.stdout.endswith("False False\n")
 
 
 ERRORS_OF_THE_SYSTEM = {
@@ -148,6 +159,22 @@ def test_a_run_is_overwritten_only_when_asked(
     assert printed.endswith("next: jaxnas evaluate runs/nb201-digits-seed3")
     assert started == [Path("runs/nb201-digits-seed3")]
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
+def test_a_training_is_resumed_where_it_was(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, empty_folder: Path
+) -> None:
+    started = []
+    monkeypatch.setattr(run, "train_only", lambda *arguments: started.append((arguments[4].path, arguments[4].resumed)))
+    for folder in ("runs/train-nb201-cifar10-seed5", "mine"):
+        (empty_folder / folder).mkdir(parents=True)
+        (empty_folder / folder / "config.json").write_text("{}")
+    changes = ["--recipe", "nb201-cifar10", "--dataset", "digits", "--seed", "5"]
+    assert call(capsys, "train", NB201, *changes)[0] == 2
+    assert call(capsys, "train", NB201, *changes, "--resume")[0] == 0
+    assert call(capsys, "train", NB201, *changes, "--resume", "--out", "mine")[0] == 0
+    assert call(capsys, "train", NB201, *changes, "--out", "new")[0] == 0
+    assert started == [(Path("runs/train-nb201-cifar10-seed5"), True), (Path("mine"), True), (Path("new"), False)]
 
 
 def test_interrupt_ends_a_run_at_once(capsys: pytest.CaptureFixture[str], empty_folder: Path) -> None:

@@ -1,0 +1,75 @@
+"""What the verbs' arguments have in common."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxnas.errors import UserError
+
+JsonTarget = Annotated[
+    Path | None,
+    tyro.conf.arg(
+        metavar="[FILE]",
+        help="write the result as JSON to FILE; without FILE, or with -, to standard output, and all else to standard error.",
+    ),
+]
+
+
+def take_name(arguments: list[str]) -> tuple[str | None, list[str]]:
+    """A leading argument that is no option, and the others.
+
+    >>> take_name(["darts-digits", "--seed", "1"])
+    ('darts-digits', ['--seed', '1'])
+    """
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0], arguments[1:]
+    return None, arguments
+
+
+def take_option(arguments: list[str], option: str) -> tuple[str | None, list[str]]:
+    """The value of an option, and the arguments without it.
+
+    Raises:
+      UserError: the option is there, but no value.
+
+    >>> take_option(["--seed", "1", "--recipe=darts-digits"], "--recipe")
+    ('darts-digits', ['--seed', '1'])
+    """
+    for at, argument in enumerate(arguments):
+        if argument.startswith(f"{option}="):
+            return argument.removeprefix(f"{option}="), arguments[:at] + arguments[at + 1 :]
+        if argument == option:
+            if at + 1 == len(arguments):
+                raise UserError(f"{option} needs a value.")
+            return arguments[at + 1], arguments[:at] + arguments[at + 2 :]
+    return None, arguments
+
+
+def evaluate_command(folder: Path, data_dir: Path | None) -> str:
+    """What to type for the test accuracy of the run in a folder.
+
+    >>> evaluate_command(Path("runs/my cell"), None)
+    "jaxnas evaluate 'runs/my cell'"
+    """
+    data = [] if data_dir is None else ["--data-dir", str(data_dir)]
+    return shlex.join(["jaxnas", "evaluate", str(folder), *data])
+
+
+def parse(function: Any, arguments: list[str], verb: str, description: str) -> Any:
+    """Calls a function with what the arguments say for its parameters; returns what it returns."""
+    return tyro.cli(function, args=_with_json_target(arguments), prog=f"jaxnas {verb}", description=description)
+
+
+def _with_json_target(arguments: list[str]) -> list[str]:
+    """Gives a bare ``--json`` its ``-``: tyro knows no option whose value may be left out."""
+    given: list[str] = []
+    for argument, following in itertools.pairwise([*arguments, "--"]):
+        given.append(argument)
+        if argument == "--json" and following.startswith("-") and following != "-":
+            given.append("-")
+    return given

@@ -1,0 +1,59 @@
+"""``jaxnas search``: the whole run, from supernet to comparison."""
+
+# No "from __future__ import annotations" here: tyro reads the annotations of a nested function.
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxnas import recipes, run
+from jaxnas.commands import STARTED
+from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name
+from jaxnas.commands.json_output import json_output
+from jaxnas.console import Console
+from jaxnas.data import load
+from jaxnas.errors import UserError
+from jaxnas.run_folder import RunFolder
+
+
+def main(arguments: list[str]) -> int:
+    """Searches with a recipe; the JSON is the run's ``result.json``."""
+    name, rest = take_name(arguments)
+    name = recipes.MAIN if name is None else name
+    recipe = recipes.find(name)
+
+    def search(
+        recipe: Annotated[recipes.Recipe, tyro.conf.arg(name="")] = recipe,
+        data_dir: Path | None = None,
+        out: Path | None = None,
+        overwrite: bool = False,
+        dry_run: bool = False,
+        json: JsonTarget = None,
+    ) -> int:
+        """Search a cell.
+
+        Args:
+          recipe: values of the recipe.
+          data_dir: folder of the dataset's official files.
+          out: the run's folder, runs/RECIPE-seedSEED by default.
+          overwrite: replace the run in that folder.
+          dry_run: two steps, and nothing written.
+        """
+        import_seconds = time.perf_counter() - STARTED
+        if dry_run and json is not None:
+            raise UserError("A dry run has no result. Give --json without --dry-run.")
+        with json_output(json) as write:
+            dataset = load(recipe.dataset, data_dir)
+            run.check(recipe, dataset)
+            with Console() as console:
+                if dry_run:
+                    run.dry_run(name, recipe, dataset, console)
+                    return 0
+                folder = RunFolder(out or Path("runs") / f"{name}-seed{recipe.seed}", overwrite)
+                write(run.run(name, recipe, dataset, folder, console, import_seconds))
+                console.note(f"next:  {evaluate_command(folder.path, data_dir)}")
+        return 0
+
+    return parse(search, rest, f"search {name}", f"Search with the recipe {name}. Recipes: {', '.join(recipes.RECIPES)}.")

@@ -1,0 +1,69 @@
+"""``jaxnas train``: training the network of a genotype."""
+
+# No "from __future__ import annotations" here: tyro reads the annotations of a nested function.
+
+import dataclasses
+import time
+from pathlib import Path
+
+from jaxnas import recipes, run, stored, trainings
+from jaxnas.commands import STARTED
+from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name, take_option
+from jaxnas.commands.json_output import json_output
+from jaxnas.console import Console
+from jaxnas.data import load
+from jaxnas.errors import UserError
+from jaxnas.run_folder import RunFolder
+from jaxnas.spaces import PUBLISHED
+
+
+def main(arguments: list[str]) -> int:
+    """Trains the network of a genotype; the JSON is the run's ``result.json``."""
+    source, rest = take_name(arguments)
+    if source is None and not {"-h", "--help"} & set(rest):
+        raise UserError(
+            "jaxnas train needs the folder of a run, a genotype file, a published genotype's name, or a genotype in quotes."
+        )
+    genotype, name, training = (None, recipes.MAIN, trainings.find(recipes.MAIN)) if source is None else stored.source(source)
+    chosen, rest = take_option(rest, "--recipe")
+    if chosen is not None:
+        name, training = chosen, trainings.find(chosen)
+
+    def train(
+        train: recipes.TrainRecipe = training.train,
+        dataset: str = training.dataset,
+        seed: int = training.seed,
+        data_dir: Path | None = None,
+        out: Path | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
+        json: JsonTarget = None,
+    ) -> int:
+        """Train the network of a genotype.
+
+        Args:
+          train: values of the recipe; --recipe NAME starts from another one.
+          dataset: name of the dataset.
+          seed: of weights, order and augmentation.
+          data_dir: folder of the dataset's official files.
+          out: the run's folder, runs/train-RECIPE-seedSEED by default.
+          overwrite: replace the run in that folder.
+          resume: go on with the run in that folder after its last whole epoch.
+        """
+        import_seconds = time.perf_counter() - STARTED
+        assert source is not None and genotype is not None
+        whole = dataclasses.replace(training, train=train, dataset=dataset, seed=seed)
+        with json_output(json) as write:
+            data = load(dataset, data_dir)
+            run.check_training(genotype, whole, data)
+            folder = RunFolder(out or stored.training_folder(source, name, seed, resume), overwrite, resume)
+            with Console() as console:
+                write(run.train_only(name, whole, genotype, data, folder, console, import_seconds))
+                console.note(f"next:  {evaluate_command(folder.path, data_dir)}")
+        return 0
+
+    about = (
+        "Train the network of a genotype: of a run's folder, of a genotype file, in quotes, or a published one by its name. "
+        f"Recipes: {', '.join(trainings.TRAININGS)}. Published genotypes: {', '.join(PUBLISHED)}."
+    )
+    return parse(train, rest, "train", about)

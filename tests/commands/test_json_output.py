@@ -1,0 +1,148 @@
+"""``--json`` of every verb: a file, or pure JSON on standard output with all else on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from jaxnas import cli, published, recipes, run, stored
+from jaxnas.commands import VERBS
+from jaxnas.interop import golden
+from jaxnas.relaxations import initial_alphas
+from jaxnas.run_folder import ALPHAS, CONFIG, RunFolder, plain
+from jaxnas.spaces import from_json, from_text
+
+NB201 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
+RESULT = {"recipe": "nb201-digits", "found": {"test_accuracy": 0.75}, "random_std": None}
+REPORT = {"passed": False, "quantities": [{"error": math.inf}, {"error": 1e-12}]}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test runs in a folder of its own, which holds a run that has searched."""
+    monkeypatch.chdir(tmp_path)
+    recipe = recipes.find("nb201-digits")
+    written = RunFolder(tmp_path / "searched")
+    written.write_json(CONFIG, {"recipe": "nb201-digits", **plain(recipe)})
+    written.write_arrays(ALPHAS, initial_alphas(recipe.search.build_space(), jax.random.key(3)))
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of what runs for minutes: what it prints, and what it hands back."""
+
+    def report(path: Path | None, say: Callable[[str], None]) -> bool:
+        say("FAIL  one quantity")
+        if path is not None:
+            path.write_text(json.dumps(REPORT))
+        return False
+
+    def ran(*arguments: Any) -> dict[str, Any]:
+        next(argument for argument in arguments if hasattr(argument, "note")).note("an epoch")
+        return RESULT
+
+    monkeypatch.setattr(run, "run", ran)
+    monkeypatch.setattr(run, "train_only", ran)
+    monkeypatch.setattr(stored, "test_accuracy", lambda *_: (0.5, 500))
+    monkeypatch.setattr(golden, "verify_files", lambda files, path: report(path, print))
+    monkeypatch.setattr(published, "verify_published", lambda path: report(path, print))
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """The exit code, standard output and standard error."""
+    with pytest.raises(SystemExit) as done:
+        cli.main(list(arguments))
+    assert isinstance(done.value.code, int)
+    printed = capsys.readouterr()
+    return done.value.code, printed.out, printed.err
+
+
+# What is typed, the exit code, and what a person reads of it.
+COMMANDS: dict[str, tuple[list[str], int, str]] = {
+    "search": (["search", "nb201-digits"], 0, "an epoch"),
+    "derive": (["derive", "searched"], 0, "|"),
+    "train": (["train", NB201], 0, "an epoch"),
+    "evaluate": (["evaluate", "searched"], 0, "test accuracy 50.00% on 500 images"),
+    "data": (["data", "digits"], 0, "8x8 pixels"),
+    "doctor": (["doctor"], 0, "Searches can run."),
+    "verify golden": (["verify", "golden", "record.npz"], 1, "FAIL  one quantity"),
+    "verify published": (["verify", "published"], 1, "FAIL  one quantity"),
+}
+
+
+def test_every_verb_is_here() -> None:
+    assert {command.split()[0] for command in COMMANDS} == set(VERBS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_result_on_standard_output_stands_alone(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, expected, text = COMMANDS[command]
+    code, out, err = call(capsys, *arguments, "--json")
+    assert code == expected
+    json.loads(out, parse_constant=pytest.fail)  # NaN and Infinity are no JSON.
+    assert text in err
+    code, again, _ = call(capsys, *arguments, "--json", "-")
+    assert code == expected
+    if command != "doctor":  # Free memory is another each time.
+        assert again == out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_result_in_a_file_leaves_the_text(command: str, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    arguments, expected, text = COMMANDS[command]
+    code, out, _ = call(capsys, *arguments, "--json", "result.json")
+    assert code == expected
+    assert text in out
+    assert json.loads((folder / "result.json").read_text())
+    assert call(capsys, *arguments, "--json=result.json")[0] == expected  # One result replaces another.
+
+
+def test_the_file_may_come_before_the_names(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    assert call(capsys, "verify", "golden", "--json", "report.json", "record.npz")[0] == 1
+    assert json.loads((folder / "report.json").read_text())["passed"] is False
+
+
+def test_what_the_results_say(capsys: pytest.CaptureFixture[str]) -> None:
+    def result(*arguments: str) -> Any:
+        return json.loads(call(capsys, *arguments, "--json")[1])
+
+    _, text, _ = call(capsys, "derive", "searched")
+    assert from_json(result("derive", "searched")) == from_text(text)
+    assert result("evaluate", "searched") == {"test_accuracy": 0.5, "test_images": 500}
+    assert result("search", "nb201-digits") == RESULT
+    assert result("train", NB201) == RESULT
+    # What is infinite in the report is null: JSON has no other word for it.
+    assert result("verify", "golden", "r.npz") == {"passed": False, "quantities": [{"error": None}, {"error": 1e-12}]}
+
+
+REFUSED = {
+    "a folder": ("searched", "searched is a folder. Name a file after --json"),
+    "no folder": ("nowhere/result.json", "there is no folder nowhere"),
+    "no JSON": ("precious.npz", "precious.npz exists and is not JSON: nothing was overwritten."),
+}
+
+
+@pytest.mark.parametrize("refused", REFUSED)
+def test_a_file_that_could_not_be_written_is_told_first(refused: str, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    target, message = REFUSED[refused]
+    (folder / "precious.npz").write_bytes(b"PK\x03\x04\x80")
+    for arguments, _, _ in COMMANDS.values():
+        code, out, err = call(capsys, *arguments, "--json", target)
+        assert code == 2
+        assert message in err and out == ""
+    assert (folder / "precious.npz").read_bytes() == b"PK\x03\x04\x80"
+    assert not (folder / "runs").exists()
+
+
+def test_mistakes_leave_standard_output_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["search", "--dry-run", "--json"], ["evaluate", "nowhere", "--json", "x/y"], ["data", "cifr", "--json"]):
+        code, out, err = call(capsys, *arguments)
+        assert code == 2
+        assert out == "" and err.startswith("jaxnas: ")
