@@ -107,7 +107,9 @@ def _depthwise_grad_kernel(
     (kh, kw), (ph, pw) = kernel_shape[-2:], _half(kernel_shape, dilation)
     height, c, wn = g.shape
     width = wn // batch
-    x = jnp.pad(x, [(ph, ph + stride), (0, 0), (pw * batch, (pw + stride) * batch)])
+    # Without a stride the padded image is the one that the value is computed of: XLA makes it once.
+    beyond = stride if stride > 1 else 0
+    x = jnp.pad(x, [(ph, ph + beyond), (0, 0), (pw * batch, (pw + beyond) * batch)])
     if stride > 1:
         columns = x.reshape(x.shape[0], c, -1, batch)
         lefts = (j * dilation for j in range(kw))
