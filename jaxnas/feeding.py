@@ -23,6 +23,10 @@ STEPS_PER_DISPATCH = 20  # Enough that the time outside the compiled program van
 class Report(Protocol):
     """Where progress goes: to the screen and the log. All methods are called on the host between dispatches."""
 
+    def begin(self, state: Any) -> tuple[Any, int]:
+        """First of all: the state to begin with, and the epochs that it has behind it. ``state, 0`` unless a run is resumed."""
+        ...
+
     def compiled(self, compiled: Compiled) -> None:
         """The step is compiled."""
 
@@ -70,7 +74,7 @@ def epochs_of_steps(
 
     Args:
       step: ``(state, data, *indices of a batch) -> (state, metrics)``.
-      state: donated.
+      state: at the first epoch; donated.
       data: arrays that every step reads.
       indices: epoch -> arrays ``[steps_per_epoch, batch]``.
       epochs, steps_per_epoch: how many.
@@ -82,6 +86,7 @@ def epochs_of_steps(
     Raises:
       UserError: a loss that is not finite; the message names epoch and step.
     """
+    state, done = report.begin(state)
     most = min(STEPS_PER_DISPATCH, steps_per_epoch)
 
     def chunk(inputs: tuple[np.ndarray, ...], start: int) -> tuple[Array, ...]:
@@ -93,7 +98,7 @@ def epochs_of_steps(
 
     run = compile_ahead(many_steps(step, most), state, data, chunk(host(0), 0), jnp.asarray(0, jnp.int32), donate=(0,))
     report.compiled(run)
-    for epoch in range(epochs):
+    for epoch in range(done, epochs):
         start_time = time.perf_counter()
         inputs = host(epoch)
         collected: dict[str, list[np.ndarray]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import optax
 from jax import Array
 
@@ -27,14 +28,20 @@ def cross_entropy(network: Network) -> Loss:
     return loss
 
 
-def mean_cross_entropy(logits_NxK: Array, labels_N: Array) -> Array:
-    """Mean over the batch of ``-log softmax(logits)[label]``.
+def mean_cross_entropy(logits_NxK: Array, labels_N: Array, smoothing: float = 0.0) -> Array:
+    """Mean over the batch of ``-log softmax(logits)[label]``; with smoothing, of the cross-entropy with a softened target.
+
+    The target is then ``smoothing / K`` for every class and ``1 - smoothing`` more for the label's, as in the references'
+    ``CrossEntropyLabelSmooth`` and in PyTorch.
 
     >>> import jax.numpy as jnp
     >>> round(float(mean_cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 4)
     1.3863
     """
-    return optax.losses.softmax_cross_entropy_with_integer_labels(logits_NxK, labels_N).mean()
+    value = optax.losses.softmax_cross_entropy_with_integer_labels(logits_NxK, labels_N).mean()
+    if not smoothing:
+        return value
+    return (1 - smoothing) * value - smoothing * jax.nn.log_softmax(logits_NxK).mean()
 
 
 def accuracy(logits_NxK: Array, labels_N: Array) -> Array:

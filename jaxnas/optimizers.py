@@ -56,22 +56,70 @@ def adam(learning_rate: float, b1: float, b2: float, weight_decay: float) -> opt
 
 
 def cosine(
-    start: float, end: float, epochs: int, steps_per_epoch: int, every: Literal["epoch", "step"] = "epoch"
+    start: float,
+    end: float,
+    epochs: int,
+    steps_per_epoch: int,
+    every: Literal["epoch", "step"] = "epoch",
+    warmup_epochs: int = 0,
 ) -> optax.Schedule:
     """Cosine annealing, in each epoch or in each step: the first runs at ``start``, the last just above ``end``.
 
-    By epoch this is CosineAnnealingLR stepped at the beginning of each epoch, as DARTS does in PyTorch 0.3; by step, as
-    AutoDL-Projects does.
+    By epoch this is CosineAnnealingLR stepped at the beginning of each epoch, as DARTS does in PyTorch 0.3.
+
+    A warm-up is AutoDL-Projects': the rate grows from 0 to ``start`` step by step, then anneals with a period of
+    ``epochs - warmup_epochs``. Its scheduler counts the warm-up against that period, too: the last ``warmup_epochs`` epochs
+    run at ``end``, and the ones before stop short of it. (Source: xautodl/procedures/optimizers.py.)
 
     >>> rate = cosine(0.025, 0.001, epochs=50, steps_per_epoch=10)
     >>> float(rate(9)) == float(rate(0)), round(float(rate(250)), 6)
     (True, 0.013)
     """
-    period, periods = (steps_per_epoch, epochs) if every == "epoch" else (1, epochs * steps_per_epoch)
-    # A table, not a formula: XLA would compile the cosine anew into the update of every single weight.
-    rates = end + (start - end) * (1 + np.cos(np.pi * np.arange(periods + 1) / periods)) / 2
+    period, steps = (steps_per_epoch, 1) if every == "epoch" else (1, steps_per_epoch)
+    periods = (epochs - warmup_epochs) * steps
+    phases = np.arange(-warmup_epochs * steps, periods - warmup_epochs * steps)
+    rates = np.append(end + (start - end) * (1 + np.cos(np.pi * phases / periods)) / 2, end)
+    annealed = _by_table(rates, period)
+    if not warmup_epochs:
+        return annealed
+    warmup_steps = warmup_epochs * steps_per_epoch
+    return lambda step: jnp.where(jnp.less(step, warmup_steps), start * jnp.divide(step, warmup_steps), annealed(step))
 
+
+LINEAR_TAIL = 5  # Epochs.
+
+
+def linear(start: float, epochs: int, steps_per_epoch: int, warmup_epochs: int = 0) -> optax.Schedule:
+    """PC-DARTS's schedule for ImageNet: down in a straight line, epoch by epoch, and in a flatter one in the last five epochs.
+
+    During a warm-up of w epochs the e-th, from 0, runs at ``(e + 1) / w`` of this rate.
+
+    Source: yuhuixu1993/PC-DARTS, train_imagenet.py, ``adjust_lr``.
+
+    >>> rate = linear(0.5, epochs=250, steps_per_epoch=1, warmup_epochs=5)
+    >>> [round(float(rate(epoch)), 6) for epoch in (0, 4, 5, 244, 245, 249)]
+    [0.1, 0.491837, 0.489796, 0.002041, 0.002041, 0.000408]
+    """
+    left, slope = epochs - np.arange(epochs), start / (epochs - LINEAR_TAIL)
+    rates = slope * np.where(left > LINEAR_TAIL, left - LINEAR_TAIL, left / LINEAR_TAIL)
+    growth = np.minimum(1, np.arange(1, epochs + 1) / max(warmup_epochs, 1))
+    return _by_table(rates * growth, steps_per_epoch)
+
+
+def exponential(start: float, factor: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    """``start * factor ** epoch``, as DARTS trains on ImageNet.
+
+    >>> round(float(exponential(0.1, 0.5, epochs=3, steps_per_epoch=10)(25)), 6)
+    0.025
+    """
+    return _by_table(start * factor ** np.arange(epochs), steps_per_epoch)
+
+
+def _by_table(rates: np.ndarray, steps: int) -> optax.Schedule:
+    """The rate of each period of so many steps; the last one from then on."""
+
+    # A table, not a formula: XLA would compile a cosine anew into the update of every single weight.
     def rate(step: ArrayLike) -> Array:
-        return jnp.asarray(rates, jnp.result_type(float))[jnp.minimum(jnp.asarray(step) // period, periods)]
+        return jnp.asarray(rates, jnp.result_type(float))[jnp.minimum(jnp.asarray(step) // steps, len(rates) - 1)]
 
     return rate

@@ -10,7 +10,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from jaxnas.data import Augmentation
 from jaxnas.errors import UserError, did_you_mean
+from jaxnas.optimizers import LINEAR_TAIL
 from jaxnas.spaces import CellSpace, darts, nb201, robust_darts
+from jaxnas.spaces.cell import Family
 
 SPACES = {"darts": darts, "nb201": nb201, **{f"s{i}": lambda i=i: robust_darts(i) for i in (1, 2, 3, 4)}}
 
@@ -31,6 +33,11 @@ def _below_one(recipe: object, *names: str) -> None:
     for name in names:
         if not 0 <= getattr(recipe, name) < 1:
             raise UserError(f"{name} must be at least 0 and below 1, got {getattr(recipe, name)}.")
+
+
+def _seed(seed: int) -> None:
+    if not 0 <= seed < 2**32:
+        raise UserError(f"seed must be at least 0 and below 2**32, got {seed}.")
 
 
 def _known(recipe: object) -> None:
@@ -111,36 +118,73 @@ class TrainRecipe:
     """How a derived network is trained, from scratch, on both halves of the training data.
 
     Attributes:
+      template: the network's stem and auxiliary head: for small images, or for those of ImageNet (darts family).
       channels, cells: of the derived network (C and L, or N in the nb201 family).
       epochs, batch: length.
-      learning_rate, learning_rate_end: cosine.
-      cosine_every: whether the rate changes every epoch (DARTS) or every step (AutoDL-Projects).
+      schedule: of the learning rate: :func:`jaxnas.optimizers.cosine`, ``linear`` or ``exponential``.
+      learning_rate: its highest value.
+      learning_rate_end: cosine: the last value.
+      learning_rate_factor: exponential: from one epoch to the next.
+      cosine_every: cosine: whether the rate changes every epoch (DARTS) or every step.
+      warmup_epochs: cosine and linear: in which the rate grows, see there.
       momentum, nesterov, weight_decay, clip: of SGD; a clip of 0 means none.
+      label_smoothing: share of the target that is spread evenly over all classes.
       auxiliary_weight: of the auxiliary head's loss; 0 for no head.
       drop_path: probability at the end of training, growing linearly by epoch from 0.
-      augmentation: of the training images.
+      augmentation: of the training images; where it crops and resizes, a test image's centre of the same size is evaluated.
     """
 
+    template: Literal["cifar", "imagenet"] = "cifar"
     channels: int = 36
     cells: int = 20
     epochs: int = 600
     batch: int = 96
+    schedule: Literal["cosine", "linear", "exponential"] = "cosine"
     learning_rate: float = 0.025
     learning_rate_end: float = 0.0
+    learning_rate_factor: float = 0.97
     cosine_every: Literal["epoch", "step"] = "epoch"
+    warmup_epochs: int = 0
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 3e-4
     clip: float = 5.0
+    label_smoothing: float = 0.0
     auxiliary_weight: float = 0.4
     drop_path: float = 0.2
     augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
         _known(self)
-        _positive(self, "channels", "cells", "epochs", "batch", "learning_rate")
-        _not_negative(self, "learning_rate_end", "weight_decay", "clip", "auxiliary_weight")
-        _below_one(self, "momentum", "drop_path")
+        _positive(self, "channels", "cells", "epochs", "batch", "learning_rate", "learning_rate_factor")
+        _not_negative(self, "learning_rate_end", "warmup_epochs", "weight_decay", "clip", "auxiliary_weight")
+        _below_one(self, "momentum", "label_smoothing", "drop_path")
+        if self.warmup_epochs and self.schedule == "exponential":
+            raise UserError(f"warmup_epochs={self.warmup_epochs} needs schedule=cosine or linear, got exponential.")
+        if self.warmup_epochs >= self.epochs:
+            raise UserError(f"warmup_epochs={self.warmup_epochs} must be fewer than the {self.epochs} epochs.")
+        if self.schedule == "linear" and self.epochs <= LINEAR_TAIL:
+            raise UserError(f"schedule=linear needs more than {LINEAR_TAIL} epochs, got {self.epochs}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The training of a genotype's network.
+
+    Attributes:
+      dataset: name of a dataset, see :func:`jaxnas.data.load`.
+      family: of the genotypes that the sizes are meant for.
+      train: how.
+      seed: of weights, order and augmentation.
+    """
+
+    dataset: str = "cifar10"
+    family: Family = "darts"
+    train: TrainRecipe = TrainRecipe()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _seed(self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,8 +206,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         _not_negative(self, "random_cells")
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"seed must be at least 0 and below 2**32, got {self.seed}.")
+        _seed(self.seed)
+
+    @property
+    def training(self) -> Training:
+        """The second stage alone."""
+        return Training(self.dataset, self.search.build_space().family, self.train, self.seed)
 
 
 _CROP_AND_FLIP = Augmentation(crop_padding=4, flip=True)
@@ -272,19 +320,19 @@ def find(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def from_config(config: dict[str, Any]) -> Recipe:
-    """The recipe in a run's ``config.json``.
+def from_config(config: dict[str, Any]) -> Recipe | Training:
+    """The recipe in a run's ``config.json``: of a search with what follows it, or of a training alone.
 
     Raises:
       UserError: a field that is missing or not known, as in a run of another version, or a value that a recipe cannot have.
     """
     try:
         content = {key: value for key, value in config.items() if key != "recipe"}
-        stages = {"search": SearchRecipe, "train": TrainRecipe}
+        stages = {"search": SearchRecipe, "train": TrainRecipe} if "search" in content else {"train": TrainRecipe}
         for stage, kind in stages.items():
             fields = dict(content[stage])
             fields["augmentation"] = Augmentation(**fields["augmentation"])
             content[stage] = kind(**fields)
-        return Recipe(**content)
+        return Recipe(**content) if "search" in content else Training(**content)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The run's config.json does not fit this version of jaxnas: {error}") from error

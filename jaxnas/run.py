@@ -21,12 +21,11 @@ from jaxnas.feeding import check_batch, epochs_of_steps, fresh_batches, index_ba
 from jaxnas.losses import cross_entropy
 from jaxnas.methods import darts
 from jaxnas.nets import Network, Shape, supernet
-from jaxnas.recipes import Recipe, SearchRecipe
+from jaxnas.recipes import Recipe, SearchRecipe, Training
 from jaxnas.relaxations import initial_alphas
 from jaxnas.run_folder import (
     ALPHAS,
     CONFIG,
-    ENVIRONMENT,
     GENOTYPE_JSON,
     GENOTYPE_TEXT,
     LOG,
@@ -35,12 +34,11 @@ from jaxnas.run_folder import (
     SUPERNET,
     TIMING,
     RunFolder,
-    environment,
     plain,
 )
 from jaxnas.search import TRAIN_BATCH, VALID_BATCH, SearchState, draw, initial_state, search_step
 from jaxnas.spaces import CellSpace, Genotype, random_genotype, to_json, to_text
-from jaxnas.training import network_of, train
+from jaxnas.training import network_image_size, network_of, train
 
 
 @dataclasses.dataclass
@@ -66,6 +64,9 @@ class StageReport:
         self.stage, self.console, self.folder = stage, console, folder
         console.compiling(stage)
 
+    def begin(self, state: Any) -> tuple[Any, int]:
+        return state, 0
+
     def compiled(self, compiled: Compiled) -> None:
         self.console.compiled(self.stage, compiled)
 
@@ -81,6 +82,25 @@ class StageReport:
     def keep(self, folder: RunFolder, state: Any) -> dict[str, Any]:
         """Writes what is to outlive the epoch and returns what the log says of it: nothing, by default."""
         return {}
+
+
+class ResumableReport(StageReport):
+    """Keeps the whole state of every epoch, and begins with it where the run is resumed."""
+
+    def __init__(self, stage: str, console: Console, folder: RunFolder) -> None:
+        super().__init__(stage, console, folder)
+        self.states = folder
+
+    def begin(self, state: Any) -> tuple[Any, int]:
+        state, epochs = self.states.read_state(self.stage, state)
+        if self.states.resumed:
+            self.console.note(f"{self.stage}: resumed after {epochs} epochs")
+            self.console.compiling(self.stage)
+        return state, epochs
+
+    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
+        super().epoch(epoch, epochs, metrics, state, seconds)
+        self.states.write_state(self.stage, epoch + 1, state)
 
 
 class SearchReport(StageReport):
@@ -111,7 +131,8 @@ def search_network(recipe: SearchRecipe, dataset: Dataset) -> Network:
     Raises:
       UserError: a size that it cannot have.
     """
-    shape = Shape(recipe.channels, recipe.cells, dataset.classes, dataset.image_size, recipe.affine)
+    size = network_image_size(recipe.augmentation, dataset)
+    shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, recipe.affine)
     return supernet(recipe.build_space(), shape)
 
 
@@ -180,23 +201,22 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
         check_batch(recipe.search.batch, len(split.labels), half)
     search_network(recipe.search, dataset)
     any_genotype = random_genotype(recipe.search.build_space(), np.random.Generator(np.random.PCG64(0)))
-    check_training(any_genotype, recipe, dataset)
+    check_training(any_genotype, recipe.training, dataset)
 
 
-def check_training(genotype: Genotype, recipe: Recipe, dataset: Dataset) -> None:
+def check_training(genotype: Genotype, training: Training, dataset: Dataset) -> None:
     """Refuses a training that could not run.
 
     Raises:
       UserError: as :func:`check`, and where genotype and recipe are of different families.
     """
-    family = recipe.search.build_space().family
-    if genotype.family != family:
+    if genotype.family != training.family:
         raise UserError(
-            f"The genotype {to_text(genotype)[:40]}... is of family {genotype.family}, but the recipe is for family {family}. "
-            "Choose another --recipe."
+            f"The genotype {to_text(genotype)[:40]}... is of family {genotype.family}, but the recipe is for family "
+            f"{training.family}. Choose another --recipe."
         )
-    check_batch(recipe.train.batch, len(dataset.train.labels), "training set")
-    network_of(genotype, recipe.train, dataset)
+    check_batch(training.train.batch, len(dataset.train.labels), "training set")
+    network_of(genotype, training.train, dataset)
 
 
 def run(
@@ -210,8 +230,8 @@ def run(
     seconds = Seconds(imports=import_seconds)
     space = recipe.search.build_space()
     network = search_network(recipe.search, dataset)
-    folder.write_json(CONFIG, {"recipe": name, **plain(recipe)})
-    folder.write_json(ENVIRONMENT, environment())
+    folder.settle(CONFIG, {"recipe": name, **plain(recipe)})
+    folder.write_environment()
     console.first_screen(name, recipe, dataset, space, network)
 
     began = time.perf_counter()
@@ -223,7 +243,10 @@ def run(
 
     rng = np.random.Generator(np.random.PCG64([recipe.seed, 1]))
     candidates = [("found", genotype)] + [(f"random {i + 1}", random_genotype(space, rng)) for i in range(recipe.random_cells)]
-    rows = [_train_row(label, candidate, recipe, dataset, folder, console, seconds) for label, candidate in candidates]
+    rows = [
+        _train_row(label, candidate, recipe.training, dataset, folder, StageReport(f"train {label}", console, folder), seconds)
+        for label, candidate in candidates
+    ]
     seconds.total = import_seconds + time.perf_counter() - start
     result = _result(name, recipe, space, rows, network, seconds)
     folder.write_json(RESULT, result)
@@ -232,21 +255,35 @@ def run(
 
 
 def train_only(
-    name: str, recipe: Recipe, genotype: Genotype, dataset: Dataset, folder: RunFolder, console: Console, import_seconds: float
+    name: str,
+    training: Training,
+    genotype: Genotype,
+    dataset: Dataset,
+    folder: RunFolder,
+    console: Console,
+    import_seconds: float,
 ) -> dict[str, Any]:
-    """Trains the network of a genotype that is given; returns what is written to ``result.json``."""
+    """Trains the network of a genotype that is given; returns what is written to ``result.json``.
+
+    In a folder that is resumed it goes on after the last whole epoch. But for the seconds, what it then leaves are the bytes
+    of a run that was never interrupted.
+
+    Raises:
+      UserError: the run in the folder is of another configuration or genotype; the message names the first field.
+    """
     start = time.perf_counter()
     seconds = Seconds(imports=import_seconds)
-    folder.write_json(CONFIG, {"recipe": name, **plain(recipe)})
-    folder.write_json(ENVIRONMENT, environment())
-    write_genotype(folder, genotype, recipe.search.space)
+    folder.settle(CONFIG, {"recipe": name, **plain(training)})
+    folder.settle(GENOTYPE_JSON, to_json(genotype, training.family))
+    folder.write_text(GENOTYPE_TEXT, to_text(genotype) + "\n")
+    folder.write_environment()
     console.note(to_text(genotype))
-    row = _train_row("given", genotype, recipe, dataset, folder, console, seconds)
+    row = _train_row("given", genotype, training, dataset, folder, ResumableReport("train given", console, folder), seconds)
     seconds.total = import_seconds + time.perf_counter() - start
     result = {
         "recipe": name,
-        "dataset": recipe.dataset,
-        "seed": recipe.seed,
+        "dataset": training.dataset,
+        "seed": training.seed,
         "given": row,
         "seconds": _rounded(seconds),
     }
@@ -257,11 +294,17 @@ def train_only(
 
 
 def _train_row(
-    label: str, genotype: Genotype, recipe: Recipe, dataset: Dataset, folder: RunFolder, console: Console, seconds: Seconds
+    label: str,
+    genotype: Genotype,
+    training: Training,
+    dataset: Dataset,
+    folder: RunFolder,
+    report: StageReport,
+    seconds: Seconds,
 ) -> dict[str, Any]:
     """Trains one network and keeps the weights of all but the random ones."""
     began = time.perf_counter()
-    trained = train(genotype, recipe.train, dataset, recipe.seed, StageReport(f"train {label}", console, folder))
+    trained = train(genotype, training.train, dataset, training.seed, report)
     elapsed = time.perf_counter() - began - trained.trace_seconds - trained.compile_seconds
     seconds.add_compilation(trained)
     seconds.train += elapsed

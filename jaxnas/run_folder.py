@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.errors import UserError
 
 CONFIG, ENVIRONMENT, LOG, TIMING, RESULT = "config.json", "environment.json", "log.jsonl", "timing.jsonl", "result.json"
 GENOTYPE_JSON, GENOTYPE_TEXT = "genotype.json", "genotype.txt"
-ALPHAS, SUPERNET, NETWORK = "alphas.npz", "supernet.npz", "network.npz"
-FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK)
+ALPHAS, SUPERNET, NETWORK, STATE = "alphas.npz", "supernet.npz", "network.npz", "state.npz"
+FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, STATE)
 
 
 class RunFolder:
@@ -31,18 +32,29 @@ class RunFolder:
     Args:
       path: the folder, made when the run starts.
       overwrite: replace the files of an earlier run there. Other files are never touched.
+      resume: keep them, for that run to go on.
 
     Raises:
-      UserError: it exists and ``overwrite`` is not set, or it cannot be made, or what stands there is no run.
+      UserError: it exists and neither ``overwrite`` nor ``resume`` is set, or both are, or it cannot be made, or what stands
+        there is no run.
     """
 
-    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False, resume: bool = False) -> None:
+        self.path, self.resumed = Path(path), resume
+        if overwrite and resume:
+            raise UserError("--overwrite begins a run anew, --resume goes on with it. Give one of them.")
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file, not a folder. Choose another --out.")
+        if resume:
+            if not (self.path / CONFIG).exists():
+                raise UserError(f"{self.path} holds no run that could go on. Leave out --resume to begin one.")
+            return
         if self.path.is_dir() and any(self.path.iterdir()):
             if not overwrite:
-                raise UserError(f"{self.path} exists. Give --overwrite to replace the run in it, or another --out.")
+                raise UserError(
+                    f"{self.path} exists. Give --overwrite to replace the run in it, or another --out. "
+                    "A training that was ended goes on with --resume."
+                )
             if not (self.path / CONFIG).exists():
                 raise UserError(
                     f"{self.path} holds files, but no run ({CONFIG}): nothing was overwritten. Choose another --out."
@@ -77,6 +89,32 @@ class RunFolder:
         """Writes a JSON file, indented."""
         self.write_text(name, json.dumps(content, indent=2) + "\n")
 
+    def settle(self, name: str, document: dict[str, Any]) -> None:
+        """Writes a JSON file that decides what a run does; a resumed run must have been begun with the same.
+
+        Raises:
+          UserError: it was begun with another one; the message names the first field that differs.
+        """
+        if not (self.resumed and (self.path / name).exists()):
+            self.write_json(name, document)
+            return
+        missing = "missing"
+        before, now = _fields(read_json(self.path / name)), _fields(json.loads(json.dumps(document)))
+        for field in before | now:
+            if before.get(field, missing) != now.get(field, missing):
+                raise UserError(
+                    f"The run in {self.path} cannot go on: in its {name} {field} is {before.get(field, missing)}, "
+                    f"now it is {now.get(field, missing)}. Give the former value, or another --out without --resume."
+                )
+
+    def write_environment(self) -> None:
+        """Writes where the run was begun, and below it where it was resumed each time."""
+        if self.resumed and (self.path / ENVIRONMENT).exists():
+            begun = read_json(self.path / ENVIRONMENT)
+            self.write_json(ENVIRONMENT, begun | {"resumed": [*begun.get("resumed", []), environment()]})
+        else:
+            self.write_json(ENVIRONMENT, environment())
+
     def append(self, name: str, line: dict[str, Any]) -> None:
         """Adds a line to a JSON lines file; what is no number becomes null."""
         line = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in line.items()}
@@ -85,11 +123,50 @@ class RunFolder:
         self.write_bytes(name, (path.read_bytes() if path.exists() else b"") + json.dumps(line).encode() + b"\n")
 
     def write_arrays(self, name: str, tree: Any) -> None:
-        """Writes a tree of arrays as ``.npz``, one array a leaf, named by its path."""
+        """Writes a tree of arrays as ``.npz``, one array a leaf, named by its path; random keys as their data."""
         archive = io.BytesIO()
-        arrays: dict[str, Any] = jax.device_get(flat_names(tree))
+        arrays: dict[str, Any] = jax.device_get(flat_names(jax.tree.map(_key_data, tree)))
         np.savez(archive, **arrays)
         self.write_bytes(name, archive.getvalue())
+
+    def write_state(self, stage: str, epochs: int, state: Any) -> None:
+        """Writes the whole state of a stage after some epochs, from which :meth:`read_state` lets it go on.
+
+        The stage's epochs must be in the log by then: of two files one is always older, and lines too many can be taken back.
+        """
+        self.write_arrays(STATE, {stage: {"epochs": np.asarray(epochs, np.int32), "state": state}})
+
+    def read_state(self, stage: str, start: Any) -> tuple[Any, int]:
+        """The state that a resumed run's stage begins with, ``start`` where there is none yet, and its epochs so far.
+
+        Takes back what the logs have of the stage from then on.
+
+        Raises:
+          UserError: damaged files, or some that do not belong together.
+        """
+        state, epochs = start, 0
+        if self.resumed and (self.path / STATE).exists():
+            like = {stage: {"epochs": np.zeros((), np.int32), "state": start}}
+            stored = read_arrays(self.path / STATE, like)[stage]
+            state, epochs = stored["state"], int(stored["epochs"])
+        if self.resumed:
+            self._take_back(LOG, stage, epochs)
+            self._take_back(TIMING, stage, epochs)
+        return state, epochs
+
+    def _take_back(self, name: str, stage: str, epochs: int) -> None:
+        """Removes the lines that a stage wrote after some epochs."""
+        path = self.path / name
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        try:
+            records = [json.loads(line) for line in lines]
+            of_stage = [at for at, record in enumerate(records) if record["stage"] == stage]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} is damaged: {error}. Repeat the run, with --overwrite.") from error
+        if [records[at].get("epoch") for at in of_stage[:epochs]] != list(range(epochs)):
+            raise UserError(f"{path} lacks epochs that {STATE} has done. Was it changed? Repeat the run, with --overwrite.")
+        if len(of_stage) > epochs:
+            self.write_bytes(name, b"".join(lines[: of_stage[epochs]]))
 
     def _part(self, name: str) -> Path:
         return self.path / f".{name}.part"
@@ -101,12 +178,32 @@ def flat_names(tree: Any) -> dict[str, Any]:
     >>> flat_names({"stem": {0: np.ones(2)}})
     {'stem.0': array([1., 1.])}
     """
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {".".join(str(getattr(part, "key", part)) for part in path): leaf for path, leaf in leaves}
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def _fields(document: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of nested JSON objects by their paths."""
+    if not isinstance(document, dict):
+        return {prefix.removesuffix("."): document}
+    return {path: leaf for key, value in document.items() for path, leaf in _fields(value, f"{prefix}{key}.").items()}
+
+
+def _key_data(leaf: Any) -> Any:
+    """A random key as the numbers that it consists of; any other leaf as it is."""
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _as_in(like: Any, array: Any) -> Any:
+    """The inverse of :func:`_key_data`."""
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(array, impl=jax.random.key_impl(like))
+    return array
 
 
 def read_arrays(path: Path, like: Any) -> Any:
-    """Reads what ``write_arrays`` wrote, into the form of ``like``, whose leaves need no more than a shape and a dtype.
+    """Reads what ``write_arrays`` wrote, into the form of ``like``.
+
+    Of ``like`` no more is needed than its leaves' shapes and dtypes, but a random key must be one.
 
     Raises:
       UserError: a missing or damaged file, or arrays that do not fit ``like``.
@@ -118,7 +215,8 @@ def read_arrays(path: Path, like: Any) -> Any:
         raise UserError(f"{path} is missing. Was the run ended before it was written?") from error
     except Exception as error:  # A damaged archive raises whatever its first bad byte leads to.
         raise UserError(f"{path} is damaged: {error}. Repeat the run.") from error
-    expected = {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in flat_names(like).items()}
+    plain_like = jax.tree.map(_key_data, like)
+    expected = {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in flat_names(plain_like).items()}
     found = {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
     if expected != found:
         differ = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
@@ -127,7 +225,7 @@ def read_arrays(path: Path, like: Any) -> Any:
             f"{path} does not fit the run's {CONFIG} and {GENOTYPE_JSON}: {len(differ)} arrays differ, the first is {name}: "
             f"{found.get(name, 'missing')} in the file, {expected.get(name, 'not known')} expected. Were files changed?"
         )
-    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
+    return jax.tree.map(_as_in, like, jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected]))
 
 
 def read_json(path: Path) -> Any:

@@ -11,22 +11,39 @@ import jax
 
 from jaxnas.data import load
 from jaxnas.derive import derive
-from jaxnas.errors import UserError
-from jaxnas.recipes import MAIN, Recipe, find, from_config
+from jaxnas.errors import UserError, did_you_mean
+from jaxnas.recipes import MAIN, Recipe, Training, find, from_config
 from jaxnas.relaxations import initial_alphas
 from jaxnas.run_folder import ALPHAS, CONFIG, GENOTYPE_JSON, NETWORK, read_arrays, read_json
-from jaxnas.spaces import Genotype, from_text, read
+from jaxnas.spaces import PUBLISHED, Genotype, from_text, read
 from jaxnas.training import compile_evaluation, network_of
 
 RECIPE_OF_FAMILY = {"darts": MAIN, "nb201": "nb201-digits"}
 
 
 def recipe_of(folder: Path) -> tuple[str, Recipe]:
-    """Name and recipe of a run.
+    """Name and recipe of a search.
+
+    Raises:
+      UserError: no run is there, or one that only trained a genotype.
+    """
+    name, recipe = _config_of(folder)
+    if isinstance(recipe, Training):
+        raise UserError(f"{folder} has no alphas: the run only trained a genotype.")
+    return name, recipe
+
+
+def training_of(folder: Path) -> tuple[str, Training]:
+    """Name of a run's recipe, and how it trained what it found or was given.
 
     Raises:
       UserError: no run is there.
     """
+    name, recipe = _config_of(folder)
+    return name, recipe if isinstance(recipe, Training) else recipe.training
+
+
+def _config_of(folder: Path) -> tuple[str, Recipe | Training]:
     if not folder.is_dir():
         raise UserError(f"{folder} is not the folder of a run.")
     config = read_json(folder / CONFIG)
@@ -35,25 +52,40 @@ def recipe_of(folder: Path) -> tuple[str, Recipe]:
     return config.get("recipe", MAIN), from_config(config)
 
 
-def source(text: str) -> tuple[Genotype, str, Recipe]:
-    """What to train: a run's genotype with its recipe, or a genotype from a file or given in words, with its family's recipe.
+def source(text: str) -> tuple[Genotype, str, Training]:
+    """What to train, the name of a recipe and the recipe: of a run, its own; of any other genotype, its family's.
+
+    Args:
+      text: the folder of a run, a genotype's file, the name of a published genotype, or a genotype.
 
     Raises:
       UserError: it is none of these.
+
+    >>> source("DARTS_V2")[1]
+    'darts-digits'
     """
     if os.path.isdir(text):  # Unlike Path's, these do not raise for a genotype, which is too long for a name.
-        name, recipe = recipe_of(Path(text))
-        return _genotype_of(Path(text)), name, recipe
+        return _genotype_of(Path(text)), *training_of(Path(text))
     if os.path.exists(text):
         genotype = read(text)
     elif "(" in text or "|" in text:
         genotype = from_text(text)
+    elif text in PUBLISHED:
+        genotype = PUBLISHED[text]
     else:
         raise UserError(
-            f"{text!r} is no folder of a run, no file, and no genotype such as 'Genotype(normal=...' or '|none~0|+...'."
+            f"{text!r} is no folder of a run, no file, no published genotype, and no genotype such as "
+            f"'Genotype(normal=...' or '|none~0|+...'. {did_you_mean(text, PUBLISHED)}"
         )
     name = RECIPE_OF_FAMILY[genotype.family]
-    return genotype, name, find(name)
+    return genotype, name, find(name).training
+
+
+def training_folder(source: str, name: str, seed: int, resume: bool) -> Path:
+    """Where a training keeps its files if nothing else is asked for: a training that is itself the source resumes in place."""
+    if resume and os.path.isdir(source) and isinstance(_config_of(Path(source))[1], Training):
+        return Path(source)
+    return Path("runs") / f"train-{name}-seed{seed}"
 
 
 def _genotype_of(folder: Path) -> Genotype:
@@ -70,9 +102,7 @@ def derived_genotype(folder: Path) -> Genotype:
     """
     _, recipe = recipe_of(folder)
     if not (folder / ALPHAS).exists():
-        raise UserError(
-            f"{folder} has no {ALPHAS}: the search was ended before its first epoch, or the run only trained a genotype."
-        )
+        raise UserError(f"{folder} has no {ALPHAS}: the search was ended before its first epoch.")
     space = recipe.search.build_space()
     return derive(space, read_arrays(folder / ALPHAS, initial_alphas(space, jax.random.key(0))))
 
@@ -83,16 +113,17 @@ def test_accuracy(folder: Path, data_dir: Path | None) -> tuple[float, int]:
     Raises:
       UserError: no run is there, or one without a trained network, or its files are damaged.
     """
-    _, recipe = recipe_of(folder)
+    _, training = training_of(folder)
     genotype = _genotype_of(folder)
     if not (folder / NETWORK).exists():
         raise UserError(
             f"{folder} has no {NETWORK}: the run was ended before its network was trained. "
             f"To train it, type: jaxnas train {shlex.quote(str(folder))}"
         )
-    dataset = load(recipe.dataset, data_dir)
-    network = network_of(genotype, recipe.train, dataset)
+    dataset = load(training.dataset, data_dir)
+    network = network_of(genotype, training.train, dataset)
     like: Any = dict(zip(("weights", "statistics"), jax.eval_shape(network.init, jax.random.key(0)), strict=True))
     arrays = read_arrays(folder / NETWORK, like)
-    evaluation = compile_evaluation(network, dataset.test, arrays["weights"], arrays["statistics"], dataset)
+    crop = training.train.augmentation.resized_crop
+    evaluation = compile_evaluation(network, dataset.test, arrays["weights"], arrays["statistics"], dataset, crop)
     return evaluation.call(arrays["weights"], arrays["statistics"]), len(dataset.test.labels)

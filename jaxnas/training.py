@@ -13,12 +13,12 @@ import optax
 from jax import Array, lax
 
 from jaxnas.compiling import Compiled, compile_ahead
-from jaxnas.data import Dataset, Split, augment, normalise
+from jaxnas.data import Augmentation, Dataset, Split, augment, centre_crop, normalise
 from jaxnas.errors import UserError
 from jaxnas.feeding import Report, check_batch, epochs_of_steps, index_batches
 from jaxnas.losses import accuracy, mean_cross_entropy
 from jaxnas.nets import Network, Shape, derived
-from jaxnas.optimizers import clip_by_torch_norm, cosine, sgd
+from jaxnas.optimizers import clip_by_torch_norm, cosine, exponential, linear, sgd
 from jaxnas.recipes import TrainRecipe
 from jaxnas.spaces import Genotype
 
@@ -64,24 +64,45 @@ class Trained:
     compile_seconds: float
 
 
+def network_image_size(augmentation: Augmentation, dataset: Dataset) -> int:
+    """Height and width of the images that a network gets: the dataset's, or those of the resized crop.
+
+    Raises:
+      UserError: the dataset's are smaller than the crop.
+    """
+    size, crop = dataset.image_size, augmentation.resized_crop
+    if crop > size:
+        raise UserError(
+            f"resized_crop={crop} needs images of at least {crop}x{crop} pixels, those of {dataset.name} are {size}x{size}."
+        )
+    return crop or size
+
+
 def network_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Network:
     """The network that a recipe trains for a genotype.
 
     Raises:
-      UserError: a size that the network cannot have, drop path or an auxiliary head where it has none.
+      UserError: a size that the network or a crop cannot have, drop path or an auxiliary head where it has none.
     """
     if genotype.family == "nb201" and (recipe.drop_path or recipe.auxiliary_weight):
         raise UserError(
             f"NAS-Bench-201's networks have neither drop path nor an auxiliary head, but drop_path={recipe.drop_path} and "
             f"auxiliary_weight={recipe.auxiliary_weight}. Set both to 0."
         )
-    shape = Shape(recipe.channels, recipe.cells, dataset.classes, dataset.image_size)
+    size = network_image_size(recipe.augmentation, dataset)
+    shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, template=recipe.template)
     return derived(genotype, shape, auxiliary=recipe.auxiliary_weight > 0)
 
 
 def optimizer(recipe: TrainRecipe, steps_per_epoch: int) -> optax.GradientTransformation:
     """SGD of a training recipe; without a clip where that is 0."""
-    rate = cosine(recipe.learning_rate, recipe.learning_rate_end, recipe.epochs, steps_per_epoch, recipe.cosine_every)
+    start, epochs, warmup = recipe.learning_rate, recipe.epochs, recipe.warmup_epochs
+    if recipe.schedule == "linear":
+        rate = linear(start, epochs, steps_per_epoch, warmup)
+    elif recipe.schedule == "exponential":
+        rate = exponential(start, recipe.learning_rate_factor, epochs, steps_per_epoch)
+    else:
+        rate = cosine(start, recipe.learning_rate_end, epochs, steps_per_epoch, recipe.cosine_every, warmup)
     descent = sgd(rate, recipe.momentum, recipe.weight_decay, recipe.nesterov)
     return optax.chain(clip_by_torch_norm(recipe.clip), descent) if recipe.clip else descent
 
@@ -112,9 +133,9 @@ def train_step(
 
         def loss(weights: Any) -> tuple[Array, Any]:
             (logits, auxiliary), moments = network.forward(weights, None, images, for_network, scalars)
-            value = mean_cross_entropy(logits, labels)
+            value = mean_cross_entropy(logits, labels, recipe.label_smoothing)
             if auxiliary is not None:
-                value = value + recipe.auxiliary_weight * mean_cross_entropy(auxiliary, labels)
+                value = value + recipe.auxiliary_weight * mean_cross_entropy(auxiliary, labels, recipe.label_smoothing)
             return value, (logits, moments)
 
         (value, (logits, moments)), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)
@@ -162,7 +183,8 @@ def train(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset, seed: int, 
         steps_per_epoch,
         report,
     )
-    evaluation = compile_evaluation(network, dataset.test, weights, statistics, dataset)
+    crop = recipe.augmentation.resized_crop
+    evaluation = compile_evaluation(network, dataset.test, state.weights, state.statistics, dataset, crop)
     return Trained(
         weights=state.weights,
         statistics=state.statistics,
@@ -173,8 +195,13 @@ def train(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset, seed: int, 
     )
 
 
-def compile_evaluation(network: Network, split: Split, weights: Any, statistics: Any, dataset: Dataset) -> Compiled:
-    """A compiled ``(weights, statistics) -> accuracy`` of a derived network over a split, by running statistics."""
+def compile_evaluation(
+    network: Network, split: Split, weights: Any, statistics: Any, dataset: Dataset, crop: int = 0
+) -> Compiled:
+    """A compiled ``(weights, statistics) -> accuracy`` of a derived network over a split, by running statistics.
+
+    Where ``crop`` is not 0, of the images' centres of so many pixels a side.
+    """
     size = len(split.labels)
     batch = min(EVALUATION_BATCH, size)
     batches = -(-size // batch)
@@ -184,7 +211,7 @@ def compile_evaluation(network: Network, split: Split, weights: Any, statistics:
     def correct(weights: Any, statistics: Any, images: Array, labels: Array, counted: Array) -> Array:
         def one(total: Array, inputs: Any) -> tuple[Array, None]:
             batch_images, batch_labels, count = inputs
-            x = normalise(batch_images, dataset.mean, dataset.std)
+            x = normalise(centre_crop(batch_images, crop) if crop else batch_images, dataset.mean, dataset.std)
             (logits, _), _ = network.forward(weights, None, x, jax.random.key(0), {}, statistics)
             return total + ((logits.argmax(-1) == batch_labels) & count).sum(), None
 

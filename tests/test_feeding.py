@@ -44,10 +44,14 @@ def test_fresh_batches_are_drawn_anew_without_repeats_within() -> None:
 class Recorder:
     """A report that remembers what it was told."""
 
-    def __init__(self) -> None:
+    def __init__(self, done: int = 0) -> None:
+        self.done = done
         self.compilations: list[Compiled] = []
         self.progressed: list[tuple[int, int, int, int, dict[str, float]]] = []
         self.epochs: list[tuple[int, int, dict[str, float], int]] = []
+
+    def begin(self, state: Any) -> tuple[Any, int]:
+        return {**state, "step": state["step"] + self.done * STEPS}, self.done
 
     def compiled(self, compiled: Compiled) -> None:
         self.compilations.append(compiled)
@@ -105,6 +109,18 @@ def test_every_step_of_every_epoch_runs_once_in_order() -> None:
     assert told == [(epoch, EPOCHS, step, STEPS) for epoch in range(EPOCHS) for step in (STEPS_PER_DISPATCH, STEPS)]
     so_far = expected[:STEPS_PER_DISPATCH]
     assert report.progressed[0][-1]["train_loss"] == pytest.approx(so_far[:, 0].mean(), rel=1e-6)
+
+
+def test_a_resumed_run_does_the_epochs_that_are_left() -> None:
+    report = Recorder(done=1)
+    state = run(lambda step, images: images[0] * 1.0, report)
+    expected = np.concatenate([rows()[1], 49 - rows()[1]], axis=1) * 10
+    np.testing.assert_array_equal(state["seen"][:STEPS], -1)
+    np.testing.assert_array_equal(state["seen"][STEPS : 2 * STEPS], expected)
+    assert [(epoch, epochs, step) for epoch, epochs, _, step in report.epochs] == [(1, EPOCHS, 2 * STEPS)]
+    finished = Recorder(done=EPOCHS)
+    assert int(run(lambda step, images: images[0] * 1.0, finished)["step"]) == EPOCHS * STEPS
+    assert finished.epochs == []
 
 
 @pytest.mark.quick

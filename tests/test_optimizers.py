@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnas.optimizers import adam, clip_by_torch_norm, clipped, cosine, sgd
+from jaxnas.optimizers import adam, clip_by_torch_norm, clipped, cosine, exponential, linear, sgd
 
 Arrays = dict[str, np.ndarray]
 STEPS = 5
@@ -157,3 +157,43 @@ def test_cosine_in_every_step_goes_on_within_an_epoch() -> None:
     for epoch, step in ((0, 0), (1, 5), (3, 9)):
         expected = 0.001 + 0.024 * (1 + np.cos(np.pi * (epoch + step / 10) / 4)) / 2
         np.testing.assert_allclose(rate(epoch * 10 + step), expected, rtol=1e-5)
+
+
+def test_the_warm_up_of_autodl_projects() -> None:
+    """Its scheduler: the 5 + 295 epochs of GDAS, of which the last five run at the end rate."""
+
+    def theirs(epoch: int, fraction: float) -> float:
+        warmup, period, base, end = 5, 295, 0.025, 0.001
+        if epoch < warmup:
+            return (epoch / warmup + fraction / warmup) * base
+        if epoch < period:
+            return end + (base - end) * (1 + math.cos(math.pi * (epoch - warmup) / period)) / 2
+        return end
+
+    rate: Any = cosine(0.025, 0.001, epochs=300, steps_per_epoch=4, warmup_epochs=5)
+    for epoch in (0, 1, 4, 5, 6, 150, 294, 295, 299):
+        for step in range(4):
+            np.testing.assert_allclose(rate(4 * epoch + step), theirs(epoch, step / 4), rtol=1e-12)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(("warmup", "epochs"), ((0, 250), (5, 250), (5, 7)))
+def test_the_linear_schedule_of_pc_darts(warmup: int, epochs: int) -> None:
+    rate: Any = linear(0.5, epochs, steps_per_epoch=3, warmup_epochs=warmup)
+    for epoch in range(epochs):
+        if epochs - epoch > 5:
+            expected = 0.5 * (epochs - 5 - epoch) / (epochs - 5)
+        else:
+            expected = 0.5 * (epochs - epoch) / ((epochs - 5) * 5)
+        if epoch < warmup:
+            expected *= (epoch + 1) / 5
+        np.testing.assert_allclose([rate(3 * epoch), rate(3 * epoch + 2)], expected, rtol=1e-12)
+
+
+@pytest.mark.quick
+def test_the_exponential_schedule_of_darts() -> None:
+    rate: Any = exponential(0.1, 0.97, epochs=250, steps_per_epoch=2)
+    expected = 0.1
+    for epoch in range(250):
+        np.testing.assert_allclose([rate(2 * epoch), rate(2 * epoch + 1)], expected, rtol=1e-12)
+        expected *= 0.97

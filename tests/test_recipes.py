@@ -9,11 +9,12 @@ import pytest
 
 from jaxnas.data import Augmentation
 from jaxnas.errors import UserError
-from jaxnas.recipes import MAIN, RECIPES, Recipe, SearchRecipe, TrainRecipe, find, from_config
+from jaxnas.recipes import MAIN, RECIPES, Recipe, SearchRecipe, Training, TrainRecipe, find, from_config
 from jaxnas.run_folder import plain
 from jaxnas.spaces import darts, nb201, robust_darts
 
-CROP_AND_FLIP = {"crop_padding": 4, "flip": True, "cutout": 0}
+NO_COLOUR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+CROP_AND_FLIP = {"crop_padding": 4, "flip": True, "cutout": 0, "resized_crop": 0, **NO_COLOUR}
 ADAM_OF_ALPHAS = {"alpha_learning_rate": 3e-4, "alpha_b1": 0.5, "alpha_b2": 0.999, "alpha_weight_decay": 1e-3}
 
 # quark0/darts, cnn/train_search.py, cnn/architect.py and cnn/train.py.
@@ -51,6 +52,10 @@ DARTS_TRAIN = {
     "clip": 5.0,
     "auxiliary_weight": 0.4,
     "drop_path": 0.2,
+    "label_smoothing": 0.0,
+    "template": "cifar",
+    "warmup_epochs": 0,
+    "schedule": "cosine",
     "augmentation": {**CROP_AND_FLIP, "cutout": 16},
 }
 # D-X-Y/AutoDL-Projects, configs/nas-benchmark/algos/DARTS.config, and NAS-Bench-201's training.
@@ -77,6 +82,9 @@ NB201_TRAIN = {
     "clip": 0.0,
     "auxiliary_weight": 0.0,
     "drop_path": 0.0,
+    "label_smoothing": 0.0,
+    "warmup_epochs": 0,
+    "schedule": "cosine",
     "augmentation": CROP_AND_FLIP,
 }
 PUBLISHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -95,7 +103,7 @@ def test_published_values(name: str) -> None:
     recipe = plain(find(name))
     assert recipe["dataset"] == "cifar10"
     assert {key: recipe["search"][key] for key in search} == search
-    assert recipe["train"] == train
+    assert {key: recipe["train"][key] for key in train} == train
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -129,6 +137,12 @@ REFUSED: dict[str, tuple[type, dict[str, Any], str]] = {
     "frozen for good": (SearchRecipe, {"epochs": 5, "alphas_from_epoch": 5}, "with 5 epochs the alphas would never move"),
     "frozen before": (SearchRecipe, {"alphas_from_epoch": -1}, "alphas_from_epoch=-1"),
     "cosine": (TrainRecipe, {"cosine_every": "epochs"}, "Unknown cosine_every 'epochs'. Did you mean epoch?"),
+    "schedule": (TrainRecipe, {"schedule": "linaer"}, "Unknown schedule 'linaer'. Did you mean linear?"),
+    "short line": (TrainRecipe, {"schedule": "linear", "epochs": 5}, "schedule=linear needs more than 5 epochs, got 5."),
+    "warm-up": (TrainRecipe, {"schedule": "exponential", "warmup_epochs": 5}, "needs schedule=cosine or linear"),
+    "long warm-up": (TrainRecipe, {"epochs": 5, "warmup_epochs": 5}, "must be fewer than the 5 epochs"),
+    "smoothing": (TrainRecipe, {"label_smoothing": 1.0}, "label_smoothing must be at least 0 and below 1, got 1.0."),
+    "seed of a training": (Training, {"seed": -1}, "seed must be at least 0 and below"),
     "drop path": (TrainRecipe, {"drop_path": 1.0}, "drop_path must be at least 0 and below 1, got 1.0."),
     "auxiliary": (TrainRecipe, {"auxiliary_weight": -0.4}, "auxiliary_weight must not be negative, got -0.4."),
     "decay": (TrainRecipe, {"weight_decay": -1e-4}, "weight_decay must not be negative, got -0.0001."),

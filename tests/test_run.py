@@ -15,15 +15,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import Array
 
-import jaxnas.data
-from jaxnas import cli, run
+from jaxnas import cli, run, training
+from jaxnas.commands import search as search_command
 from jaxnas.console import Console
-from jaxnas.data import Dataset, Split, load
+from jaxnas.data import Augmentation, Dataset, Split, load
 from jaxnas.errors import UserError
-from jaxnas.recipes import RECIPES, Recipe, find, from_config
+from jaxnas.nets import Network
+from jaxnas.recipes import RECIPES, Recipe, Training, TrainRecipe, find, from_config
 from jaxnas.relaxations import initial_alphas
-from jaxnas.run_folder import FILES, RunFolder
+from jaxnas.run_folder import FILES, STATE, RunFolder
 from jaxnas.search import SearchState
 from jaxnas.spaces import check_fits, darts, from_text, nb201, random_genotype, read
 from jaxnas.training import Trained
@@ -32,6 +34,8 @@ TINY = (
     "search nb201-digits --search.channels 2 --search.epochs 2 --search.batch 324 "
     "--train.channels 2 --train.epochs 2 --train.batch 640 --random-cells 0 --seed 5"
 ).split()
+
+SEARCH_FILES = [name for name in FILES if name != STATE]
 
 
 def call(*arguments: str) -> str:
@@ -56,7 +60,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_files_of_a_run(found: tuple[Path, str]) -> None:
     folder, _ = found
-    assert {path.name for path in folder.iterdir()} == set(FILES)
+    assert {path.name for path in folder.iterdir()} == set(SEARCH_FILES)
     config = json.loads((folder / "config.json").read_text())
     assert config["recipe"] == "nb201-digits"
     recipe = from_config(config)
@@ -122,7 +126,7 @@ def test_screens(found: tuple[Path, str]) -> None:
         "search epoch 2/2",
         f"{result['found']['test_accuracy']:.2%}",
         result["found"]["genotype"],
-        *FILES,
+        *SEARCH_FILES,
     ):
         assert told in printed
     assert re.search(r"search: traced in [\d.]+ s, compiled in [\d.]+ s", printed)
@@ -147,7 +151,7 @@ def test_same_seed_same_bytes_and_the_test_split_is_not_seen(
         images = np.random.default_rng(0).integers(0, 256, dataset.test.images.shape).astype(np.uint8)
         return dataclasses.replace(dataset, test=Split(images, (dataset.test.labels + 1) % 10))
 
-    monkeypatch.setattr(jaxnas.data, "load", load_with_other_test)
+    monkeypatch.setattr(search_command, "load", load_with_other_test)
     call(*TINY, "--out", str(tmp_path))
     for name in ("genotype.json", "genotype.txt", "alphas.npz", "supernet.npz", "network.npz", "config.json"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
@@ -223,7 +227,7 @@ def test_what_a_search_found_survives_a_failed_training(tmp_path: Path, monkeypa
     with pytest.raises(UserError, match="became nan"):
         run_with_stubs(tmp_path, monkeypatch, train, random_cells=0)
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == set(FILES) - {"network.npz", "result.json"}
+    assert files == set(SEARCH_FILES) - {"network.npz", "result.json"}
     assert call("derive", str(tmp_path)) == (tmp_path / "genotype.txt").read_text()
 
 
@@ -256,6 +260,114 @@ def test_training_a_given_genotype(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "the run only trained a genotype" in told.getvalue()
 
 
+TRAINING = Training(
+    "digits",
+    "nb201",
+    TrainRecipe(
+        channels=4,
+        cells=1,
+        epochs=3,
+        batch=24,
+        learning_rate=0.1,
+        nesterov=True,
+        auxiliary_weight=0.0,
+        drop_path=0.0,
+        augmentation=Augmentation(crop_padding=1, flip=True),
+    ),
+    seed=3,
+)
+SMALL = from_text("|nor_conv_1x1~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|")
+
+
+class Ended(Exception):
+    """Stands for whatever ends a run in the middle."""
+
+
+def train_given(folder: RunFolder, training: Training = TRAINING) -> dict[str, Any]:
+    """Trains the small cell on 48 digits, two steps an epoch."""
+    whole = digits()
+    part = Split(whole.train.images[:48], whole.train.labels[:48])
+    dataset = dataclasses.replace(whole, train=part, test=part)
+    with contextlib.redirect_stdout(io.StringIO()):
+        return run.train_only("made up", training, SMALL, dataset, folder, Console(), 0.0)
+
+
+def bytes_of(folder: Path) -> dict[str, Any]:
+    """What the seed decides, as bytes; of the result all but the seconds."""
+    files = {name: (folder / name).read_bytes() for name in ("network.npz", "log.jsonl", "state.npz", "config.json")}
+    result = json.loads((folder / "result.json").read_text())
+    del result["seconds"], result["given"]["train_seconds"]
+    return {**files, "result": result}
+
+
+def linear(*_: Any) -> Network:
+    """Compiles in no time. The key moves its loss, and its moments are averaged."""
+
+    def init(key: Array) -> tuple[Any, Any]:
+        return {"matrix": 0.1 * jax.random.normal(key, (3, 10))}, {"mean": jnp.zeros(3)}
+
+    def forward(weights: Any, mixture: Any, x: Array, key: Array, scalars: Any, statistics: Any = None) -> Any:
+        pixels = x.mean((1, 2))
+        if statistics is not None:
+            return ((pixels - statistics["mean"]) @ weights["matrix"], None), statistics
+        noise = jax.random.normal(key, pixels.shape)
+        return ((pixels + noise) @ weights["matrix"], None), {"mean": pixels.mean(0)}
+
+    return Network(init, forward, parameters=30)
+
+
+@pytest.mark.parametrize(
+    ("ended", "network"),
+    (
+        ("before the first state", linear),
+        ("between log and state", linear),
+        ("after a state", linear),
+        ("before the result", linear),
+        pytest.param("between log and state", training.network_of, marks=pytest.mark.slow),
+    ),
+)
+def test_a_resumed_training_leaves_the_same_bytes(
+    ended: str, network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "network_of", network)
+    train_given(RunFolder(tmp_path / "uninterrupted"))
+    path, real, write_arrays = tmp_path / "run", RunFolder.write_state, RunFolder.write_arrays
+
+    def write_state(folder: RunFolder, stage: str, epochs: int, state: Any) -> None:
+        if (ended, epochs) in (("before the first state", 1), ("between log and state", 2)):
+            raise Ended
+        real(folder, stage, epochs, state)
+        if (ended, epochs) == ("after a state", 2):
+            raise Ended
+
+    def write_no_network(folder: RunFolder, name: str, tree: Any) -> None:
+        if name == "network.npz":
+            raise Ended
+        write_arrays(folder, name, tree)
+
+    with monkeypatch.context() as patch, pytest.raises(Ended):
+        patch.setattr(RunFolder, "write_state", write_state)
+        if ended == "before the result":
+            patch.setattr(RunFolder, "write_arrays", write_no_network)
+        train_given(RunFolder(path))
+    assert not (path / "result.json").exists()
+    train_given(RunFolder(path, resume=True))
+    assert bytes_of(path) == bytes_of(tmp_path / "uninterrupted")
+
+
+def test_only_the_same_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "train", lambda *_: Trained({"w": jnp.ones(2)}, {}, 7, 0.25, 0.0, 0.0))
+    train_given(RunFolder(tmp_path / "run"))
+    other = dataclasses.replace(TRAINING, train=dataclasses.replace(TRAINING.train, batch=12))
+    with pytest.raises(UserError, match=r"in its config.json train.batch is 24, now it is 12"):
+        train_given(RunFolder(tmp_path / "run", resume=True), other)
+    (tmp_path / "run" / "genotype.json").write_text(
+        (tmp_path / "run" / "genotype.json").read_text().replace("avg_pool_3x3", "nor_conv_3x3")
+    )
+    with pytest.raises(UserError, match=r"in its genotype.json nodes is .*nor_conv_3x3"):
+        train_given(RunFolder(tmp_path / "run", resume=True))
+
+
 @pytest.mark.parametrize(("batch", "steps"), ((300, 2), (400, 1)))
 def test_dry_run_takes_two_steps_or_what_there_is(
     batch: int, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -278,5 +390,5 @@ def test_dry_run_takes_two_steps_or_what_there_is(
 def test_family_of_genotype_and_recipe() -> None:
     genotype = random_genotype(darts(), np.random.default_rng(0))
     with pytest.raises(UserError, match="is of family darts, but the recipe is for family nb201"):
-        run.check_training(genotype, RECIPES["nb201-digits"], digits())
-    run.check_training(genotype, RECIPES["darts-digits"], digits())
+        run.check_training(genotype, RECIPES["nb201-digits"].training, digits())
+    run.check_training(genotype, RECIPES["darts-digits"].training, digits())

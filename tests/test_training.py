@@ -12,12 +12,13 @@ import pytest
 from jax import Array
 
 from jaxnas import training
-from jaxnas.data import Dataset, Split, load
+from jaxnas.data import Augmentation, Dataset, Split, load
 from jaxnas.errors import UserError
 from jaxnas.nets import Network
 from jaxnas.recipes import TrainRecipe
 from jaxnas.spaces import from_text
 from jaxnas.training import TrainState, compile_evaluation, network_of, optimizer, train, train_step
+from jaxnas.trainings import find
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.5)
 RNG = np.random.default_rng(0)
@@ -76,6 +77,18 @@ def test_accuracy_counts_every_image_once(size: int, monkeypatch: pytest.MonkeyP
     assert evaluation.call(weights, statistics) == right / size
 
 
+def test_the_centre_is_evaluated() -> None:
+    rng = np.random.default_rng(0)
+    images, matrix = rng.integers(0, 256, (40, 4, 4, 3)).astype(np.uint8), rng.normal(size=(3, 4)).astype(np.float32)
+    mean = pixels_of(images).mean(0).astype(np.float32)
+    whole, centre = (((pixels_of(part) - mean) @ matrix).argmax(1) for part in (images, images[:, 1:3, 1:3]))
+    test = Split(images, whole.astype(np.int32))
+    dataset = Dataset("made up", 4, test, test, test, test, MEAN, STD)
+    weights, statistics = {"matrix": jnp.asarray(matrix)}, {"mean": jnp.asarray(mean), "drop_path": jnp.zeros(())}
+    found = compile_evaluation(linear(), test, weights, statistics, dataset, crop=2).call(weights, statistics)
+    assert found == (centre == whole).mean() < 1
+
+
 @pytest.mark.quick
 @pytest.mark.parametrize(("auxiliary_weight", "every"), ((0.0, "step"), (0.4, "epoch")))
 def test_steps_of_training(auxiliary_weight: float, every: Literal["step", "epoch"]) -> None:
@@ -113,6 +126,49 @@ def test_steps_of_training(auxiliary_weight: float, every: Literal["step", "epoc
     assert int(state.step) == 4
 
 
+@pytest.mark.quick
+def test_label_smoothing_of_both_heads() -> None:
+    recipe = dataclasses.replace(RECIPE, auxiliary_weight=0.4, label_smoothing=0.1, clip=0.0)
+    network, train_set = linear(auxiliary=True), split(4)
+    data = {"images": jnp.asarray(train_set.images), "labels": jnp.asarray(train_set.labels)}
+    matrix = RNG.normal(size=(3, 4)).astype(np.float32)
+    weights = {"matrix": jnp.asarray(matrix)}
+    state = TrainState(
+        jnp.zeros((), jnp.int32),
+        jax.random.key(1),
+        weights,
+        optimizer(recipe, 1).init(weights),
+        network.init(jax.random.key(0))[1],
+    )
+    _, metrics = jax.jit(train_step(network, recipe, 1, MEAN, STD))(state, data, jnp.arange(4))
+    powers = np.exp(pixels_of(train_set.images) @ matrix)
+    losses = -np.log(powers / powers.sum(1, keepdims=True))
+    value = 0.0
+    for i, label in enumerate(train_set.labels):
+        for weight, of_class in ((1.0, losses[i]), (0.4, losses[i, ::-1])):
+            value += weight * (0.9 * of_class[label] + 0.1 * of_class.mean()) / 4
+    np.testing.assert_allclose(metrics["train_loss"], value, rtol=1e-5)
+
+
+SCHEDULES: dict[str, tuple[dict[str, Any], list[float]]] = {
+    "linear": ({"schedule": "linear", "epochs": 8, "warmup_epochs": 2}, [0.05, 0.1 * 2 / 3, 0.1 / 3, 0.1 / 3, 0.08 / 3]),
+    "exponential": ({"schedule": "exponential", "learning_rate_factor": 0.5}, [0.1, 0.05, 0.025, 0.0125]),
+    "cosine with warm-up": ({"warmup_epochs": 1, "learning_rate_end": 0.02}, [0.0, 0.1, 0.08828427, 0.06, 0.02]),
+}
+
+
+@pytest.mark.parametrize("case", SCHEDULES)
+def test_schedules(case: str) -> None:
+    values, rates = SCHEDULES[case]
+    update = optimizer(dataclasses.replace(RECIPE, **values), 1)
+    weights: Any = {"w": jnp.zeros(1)}
+    state = update.init(weights)
+    for rate in rates:
+        updates, state = update.update({"w": jnp.ones(1)}, state, weights)
+        found: Any = updates
+        np.testing.assert_allclose(found["w"], -rate, rtol=1e-5)
+
+
 @pytest.mark.parametrize(("clip", "length"), ((0.0, 50.0), (5.0, 5.0), (60.0, 50.0)))
 def test_clip_of_the_gradient(clip: float, length: float) -> None:
     update = optimizer(dataclasses.replace(RECIPE, clip=clip), 1)
@@ -134,6 +190,33 @@ def test_what_nb201_networks_do_not_have(values: dict[str, float], digits: Datas
         assert f"{name}={value}" in str(refusal.value)
 
 
+def test_a_crop_larger_than_the_images(digits: Dataset) -> None:
+    with pytest.raises(UserError, match="resized_crop=16 needs images of at least 16x16 pixels, those of digits are 8x8"):
+        network_of(DARTS, dataclasses.replace(RECIPE, augmentation=Augmentation(resized_crop=16)), digits)
+
+
+@pytest.mark.slow
+def test_training_in_the_template_of_imagenet() -> None:
+    """Images of 40x40 pixels, trained on random resized crops of 32x32 and evaluated on their centres."""
+    bright = np.arange(16) % 2
+    images = np.broadcast_to((200 * bright + 20)[:, None, None, None], (16, 40, 40, 3)).astype(np.uint8)
+    data = Split(images, bright.astype(np.int32))
+    dataset = Dataset("two greys", 2, data, data, data, data, MEAN, STD)
+    recipe = dataclasses.replace(
+        find("darts-imagenet").train,
+        channels=4,
+        cells=3,
+        epochs=12,
+        batch=8,
+        auxiliary_weight=0.0,
+        augmentation=dataclasses.replace(find("darts-imagenet").train.augmentation, resized_crop=32, brightness=0.1),
+    )
+    trained = train(DARTS, recipe, dataset, 0, SILENT)
+    assert trained.parameters == network_of(DARTS, recipe, dataset).parameters
+    assert trained.parameters != network_of(DARTS, dataclasses.replace(recipe, template="cifar"), dataset).parameters
+    assert trained.test_accuracy == 1.0
+
+
 def test_no_auxiliary_head_on_small_images(digits: Dataset) -> None:
     with pytest.raises(UserError, match="images of 8x8 leave 2x2"):
         network_of(DARTS, dataclasses.replace(RECIPE, auxiliary_weight=0.4), digits)
@@ -141,6 +224,9 @@ def test_no_auxiliary_head_on_small_images(digits: Dataset) -> None:
 
 class Silent:
     """A report that says nothing."""
+
+    def begin(self, state: Any) -> tuple[Any, int]:
+        return state, 0
 
     def compiled(self, *_: Any) -> None: ...
 

@@ -1,9 +1,9 @@
 """Image sets with their fixed splits, and augmentation inside jit."""
 
 from jaxnas.data.arrays import from_arrays, npz
-from jaxnas.data.augment import Augmentation, Draws, augment, draw, normalise
+from jaxnas.data.augment import Augmentation, Draws, augment, centre_crop, draw, normalise
 from jaxnas.data.cifar import cifar10, cifar100
-from jaxnas.data.dataset import Dataset, Split, check, class_counts, imbalance
+from jaxnas.data.dataset import Dataset, Split, check, class_counts, imbalance, moments
 from jaxnas.data.folder import image_folder
 from jaxnas.data.idx import fashion_mnist, mnist
 from jaxnas.data.sources import NAMES, digits, load
@@ -16,6 +16,7 @@ __all__ = [
     "Draws",
     "Split",
     "augment",
+    "centre_crop",
     "check",
     "cifar10",
     "cifar100",
@@ -29,6 +30,7 @@ __all__ = [
     "imbalance",
     "load",
     "mnist",
+    "moments",
     "normalise",
     "npz",
 ]

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxnas.data.colour import draw_colours, jitter
+from jaxnas.data.resized_crop import crop_and_resize, draw_boxes
 from jaxnas.errors import UserError
 
 
@@ -25,22 +27,42 @@ class Augmentation:
       flip: whether to mirror left and right with probability 1/2.
       cutout: side in pixels of the square that is erased, 0 for none. An odd side counts as the even one below, as in
         the reference.
+      resized_crop: side in pixels of the image that a random part of the original, of 8 to 100 % of its area and between 3:4
+        and 4:3, is resized to; 0 for none.
+      brightness, contrast, saturation: how far the factor by which each is changed may be from 1; 0 for no change.
+      hue: how far the hue may be turned to either side, in parts of the full circle, at most a half.
 
     Raises:
-      UserError: for a negative number.
+      UserError: for a negative number, two kinds of crop, a hue over a half.
 
-    >>> Augmentation(crop_padding=4, flip=True, cutout=16)
-    Augmentation(crop_padding=4, flip=True, cutout=16)
+    >>> Augmentation(crop_padding=4, flip=True, cutout=16).resized_crop
+    0
     """
 
     crop_padding: int = 0
     flip: bool = False
     cutout: int = 0
+    resized_crop: int = 0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("crop_padding", "cutout"):
+        for name in ("crop_padding", "cutout", "resized_crop"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is a number of pixels, got {getattr(self, name)}. Give 0 to switch it off.")
+        for name in ("brightness", "contrast", "saturation", "hue"):
+            if not getattr(self, name) >= 0:
+                raise UserError(f"{name} must not be negative, got {getattr(self, name)}. Give 0 to switch it off.")
+        if self.hue > 0.5:
+            raise UserError(f"hue is at most 0.5, half the circle, got {self.hue}.")
+        if self.crop_padding and self.resized_crop:
+            raise UserError(f"Give crop_padding={self.crop_padding} or resized_crop={self.resized_crop}, and 0 for the other.")
+
+
+# What a key is folded with, after the purposes of :func:`draw`.
+RESIZED_CROP, COLOUR = 3, 4
 
 
 class Draws(NamedTuple):
@@ -71,18 +93,18 @@ def draw(key: Array, count: int, size: int, crop_padding: int) -> Draws:
     )
 
 
-def normalise(images_uint8: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
-    """``(x / 255 - mean) / std`` for each channel: uint8 ``[N, H, W, 3]`` to float32 of the same shape.
+def normalise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Array:
+    """``(x / 255 - mean) / std`` for each channel: ``[N, H, W, 3]``, values 0..255, to float32 of the same shape.
 
     >>> normalise(jnp.full((1, 1, 1, 3), 255, jnp.uint8), (0.5, 0.5, 0.5), (0.25, 0.5, 1.0)).tolist()
     [[[[2.0, 1.0, 0.5]]]]
     """
-    scaled = images_uint8.astype(jnp.float32) / 255
+    scaled = images.astype(jnp.float32) / 255
     return (scaled - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 
 
 def augment(key: Array, images_uint8: Array, augmentation: Augmentation, mean: Sequence[float], std: Sequence[float]) -> Array:
-    """Randomly cropped, mirrored, normalised images with a square cut out, drawn anew for each image.
+    """Randomly cropped, mirrored, recoloured, normalised images with a square cut out, drawn anew for each image.
 
     The order is that of the reference's transforms: the padding of the crop is black, thus not zero after the
     normalisation, while the cutout (DeVries and Taylor 2017) follows it and sets to zero.
@@ -94,21 +116,27 @@ def augment(key: Array, images_uint8: Array, augmentation: Augmentation, mean: S
       mean, std: of each channel, of pixel values scaled to 0..1.
 
     Returns:
-      float32 ``[N, S, S, 3]``.
+      float32 ``[N, S, S, 3]``, or of the size of the resized crop.
 
-    Source: quark0/darts, cnn/utils.py, ``_data_transforms_cifar10`` and ``Cutout``.
+    Source: quark0/darts, cnn/utils.py, ``_data_transforms_cifar10`` and ``Cutout``; cnn/train_imagenet.py.
 
     >>> images = jnp.zeros((2, 8, 8, 3), jnp.uint8)
     >>> augment(jax.random.key(0), images, Augmentation(crop_padding=1, flip=True), (0.5,) * 3, (0.25,) * 3)[0, 0, 0].tolist()
     [-2.0, -2.0, -2.0]
     """
     count, size = images_uint8.shape[:2]
-    drawn = draw(key, count, size, augmentation.crop_padding)
+    drawn = draw(key, count, augmentation.resized_crop or size, augmentation.crop_padding)
     images = images_uint8
     if augmentation.crop_padding:
         images = _crop(images, drawn.offsets, augmentation.crop_padding)
+    if augmentation.resized_crop:
+        boxes = draw_boxes(jax.random.fold_in(key, RESIZED_CROP), count, size)
+        images, size = crop_and_resize(images, boxes, augmentation.resized_crop), augmentation.resized_crop
     if augmentation.flip:
         images = jnp.where(drawn.flips[:, None, None, None], images[:, :, ::-1], images)
+    reach = (augmentation.brightness, augmentation.contrast, augmentation.saturation, augmentation.hue)
+    if any(reach):
+        images = jitter(images, draw_colours(jax.random.fold_in(key, COLOUR), count, *reach))
     x = normalise(images, mean, std)
     if augmentation.cutout:
         # Beyond the border there is nothing to erase: the reference's clipping needs no counterpart.
@@ -116,6 +144,16 @@ def augment(key: Array, images_uint8: Array, augmentation: Augmentation, mean: S
         inside = (pixel >= drawn.centres[..., None] - reach) & (pixel < drawn.centres[..., None] + reach)
         x = jnp.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], 0.0, x)
     return x
+
+
+def centre_crop(images: Array, size: int) -> Array:
+    """The middle ``size`` x ``size`` pixels of each image; of an odd rest the half is rounded to even, as in torchvision.
+
+    >>> centre_crop(jnp.arange(16).reshape(1, 4, 4, 1), 2).ravel().tolist()
+    [5, 6, 9, 10]
+    """
+    top, left = (round((side - size) / 2) for side in images.shape[1:3])
+    return images[:, top : top + size, left : left + size]
 
 
 def _crop(images: Array, offsets: Array, padding: int) -> Array:

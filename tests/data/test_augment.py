@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxnas.data import Augmentation, augment, draw, normalise
+from jaxnas.data.augment import COLOUR, RESIZED_CROP, centre_crop
+from jaxnas.data.colour import draw_colours, jitter
+from jaxnas.data.resized_crop import crop_and_resize, draw_boxes
 from jaxnas.errors import UserError
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -47,7 +52,7 @@ def slow(images: np.ndarray, key: jax.Array, augmentation: Augmentation) -> np.n
         Augmentation(cutout=5),
         Augmentation(crop_padding=4, flip=True, cutout=6),
     ],
-    ids=str,
+    ids=("nothing", "crop", "flip", "cutout", "odd cutout", "all"),
 )
 def test_agrees_with_a_pixel_by_pixel_implementation(augmentation: Augmentation) -> None:
     key = jax.random.key(3)
@@ -99,8 +104,39 @@ def test_64_bits_change_nothing() -> None:
     np.testing.assert_array_equal(wide, narrow)
 
 
-def test_negative_sizes_are_refused() -> None:
-    with pytest.raises(UserError, match="crop_padding.*-1"):
-        Augmentation(crop_padding=-1)
-    with pytest.raises(UserError, match="cutout.*-2"):
-        Augmentation(cutout=-2)
+def test_the_augmentation_of_imagenet() -> None:
+    """Resized crop, mirror, colours, normalisation, in this order and with the purposes' own keys."""
+    key, size = jax.random.key(5), 6
+    augmentation = Augmentation(flip=True, resized_crop=size, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2)
+    found = compiled(key, IMAGES, augmentation, MEAN, STD)
+    boxes = draw_boxes(jax.random.fold_in(key, RESIZED_CROP), N, SIZE)
+    x = np.asarray(crop_and_resize(jnp.asarray(IMAGES), boxes, size))
+    flips = np.asarray(draw(key, N, SIZE, 0).flips)
+    x = np.array([image[:, ::-1] if flip else image for image, flip in zip(x, flips, strict=True)])
+    x = np.asarray(jitter(jnp.asarray(x), draw_colours(jax.random.fold_in(key, COLOUR), N, 0.4, 0.4, 0.4, 0.2)))
+    np.testing.assert_allclose(found, (x / 255 - MEAN) / STD, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("pixels", "size", "start"), ((256, 224, 16), (8, 8, 0), (9, 8, 0), (11, 8, 2), (13, 8, 2)))
+def test_centre_crop_is_torchvisions(pixels: int, size: int, start: int) -> None:
+    # int(round((pixels - size) / 2.0)): a half goes to the even number.
+    rows = np.arange(pixels)[None, :, None, None] * 1000 + np.arange(pixels)[:, None]
+    expected = rows[:, start : start + size, start : start + size]
+    np.testing.assert_array_equal(centre_crop(jnp.asarray(rows), size), expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    (
+        ({"crop_padding": -1}, "crop_padding.*-1"),
+        ({"cutout": -2}, "cutout.*-2"),
+        ({"resized_crop": -3}, "resized_crop.*-3"),
+        ({"contrast": -0.4}, "contrast.*-0.4"),
+        ({"hue": 0.6}, "at most 0.5.*0.6"),
+        ({"brightness": float("nan")}, "brightness.*nan"),
+        ({"crop_padding": 4, "resized_crop": 8}, "crop_padding=4 or resized_crop=8"),
+    ),
+)
+def test_refused_values(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Augmentation(**values)
