@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import jax
@@ -27,7 +26,6 @@ class Console:
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
         self._spinner: rich.status.Status | None = None
-        self._began = time.perf_counter()
 
     def __enter__(self) -> Console:
         return self
@@ -73,7 +71,6 @@ class Console:
     def compiled(self, stage: str, compiled: Compiled) -> None:
         """The compiled program of a stage."""
         self.note(f"{stage}: traced in {compiled.trace_seconds:.1f} s, compiled in {compiled.compile_seconds:.1f} s")
-        self._began = time.perf_counter()
 
     def progress(self, stage: str, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
         """Moves the live line."""
@@ -100,7 +97,7 @@ class Console:
 
     def epoch(self, stage: str, epoch: int, epochs: int, metrics: dict[str, float], seconds: float) -> None:
         """One line for each epoch."""
-        left = (time.perf_counter() - self._began) / (epoch + 1) * (epochs - epoch - 1)
+        left = seconds * (epochs - epoch - 1)
         line = f"{stage} epoch {epoch + 1}/{epochs}  {_line(metrics)}  {seconds:.1f} s, ETA {left:.0f} s"
         if self._bar is not None:
             self._bar.print(line, markup=False)

@@ -14,8 +14,7 @@ import tyro
 
 from jaxnas.commands.arguments import JsonTarget, parse
 from jaxnas.commands.json_output import json_output
-from jaxnas.data import NAMES, Dataset, class_counts, imbalance, load
-from jaxnas.data.dataset import moments
+from jaxnas.data import NAMES, Dataset, class_counts, imbalance, load, moments
 from jaxnas.errors import UserError
 
 SPLITS = {"train": "train", "search_train": "search: weights", "search_valid": "search: alphas", "test": "test"}
