@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,12 @@ def data_dir() -> Path:
 def golden_dir() -> Path:
     """Folder of the reference implementations' recorded values: ``../shared/goldens`` beside the repository."""
     return _existing(SHARED / "goldens", "golden files")
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """Doubles for one test, or a module's with ``pytestmark = pytest.mark.usefixtures("float64")``."""
+    import jax  # Not before the variables above are set.
+
+    with jax.enable_x64(True):
+        yield

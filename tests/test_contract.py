@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import chex
@@ -31,10 +30,7 @@ KEY = 7
 Step = tuple[SearchState, dict[str, Array]]
 
 
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def random_problem(steps: int = 3) -> tuple[np.ndarray, np.ndarray, list[tuple[Any, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,11 +17,7 @@ from jaxnas import hypergradients
 from jaxnas.hypergradients import finite_difference, first_order, unrolled
 from jaxnas.optimizers import adam, clipped, sgd
 
-
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 RNG = np.random.default_rng(0)

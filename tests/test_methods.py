@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -27,10 +26,7 @@ ALPHAS = {"normal": np.array([[0.3, -0.2], [0.1, 0.4]]), "reduce": np.array([[0.
 WEIGHTS = {"normal": np.array([[1.0, -2.0], [0.5, 3.0]]), "reduce": np.array([[-1.0, 0.2], [2.0, 1.0]])}
 
 
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def rate_by_hand(step: int) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import chex
@@ -29,10 +28,7 @@ WEIGHTS, ALPHAS, TRAIN, VALID = RNG.normal(size=3), RNG.normal(size=3), RNG.norm
 Step = tuple[SearchState, dict[str, Array]]
 
 
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def rate(step: Any) -> Any:

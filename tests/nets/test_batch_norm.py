@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import jax.extend
@@ -17,10 +17,7 @@ RNG = np.random.default_rng(0)
 Normalise = Callable[[Array, Array | None, Array | None], tuple[Array, Array, Array]]
 
 
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def plain(x: Array, scale: Array | None, shift: Array | None) -> tuple[Array, Array, Array]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -21,10 +20,7 @@ from jaxnas.spaces import Cell, DartsGenotype, darts, darts_family, nb201, nb201
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture(autouse=True)
-def float64() -> Iterator[None]:
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.quick
