@@ -29,7 +29,7 @@ class Compiled:
 
 @contextlib.contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Tracing makes millions of objects and drops few in cycles: looking for those takes a quarter of its time."""
+    """Tracing makes millions of objects and drops few in cycles: looking for those takes much of its time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -143,7 +143,7 @@ class BatchNorm(nnx.Module):
             return normalise_by(x, self.mean[...], self.var[...], scale, shift)
         y, mean, var = normalise_batch(x, scale, shift)
         n = x.shape[0] * x.shape[2]
-        # set_value: an assignment to mean[...] compares shardings, which tracers do not have, and takes 10 ms to find out.
+        # set_value: an assignment to mean[...] compares shardings, and that a tracer has none takes long to find out.
         self.mean.set_value(lax.stop_gradient(mean))
         self.var.set_value(lax.stop_gradient(var) * (n / max(n - 1, 1)))
         return y

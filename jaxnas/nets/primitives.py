@@ -84,7 +84,7 @@ def _half(kernel_shape: tuple[int, ...], dilation: int) -> tuple[int, int]:
 def _depthwise(x: Array, k: Array, *, batch: int, stride: int, dilation: int, image_shape: Any, kernel_shape: Any) -> Array:
     taps = k.reshape(1, k.shape[0], -1)
     views = windows(x, kernel_shape[-2:], batch, (stride, stride), dilation, _half(kernel_shape, dilation))
-    # lax, not jnp: an image batch is sliced, scaled and added for every tap, and jnp takes three times as long to trace it.
+    # lax, not jnp, which takes longer to trace: this is done for every tap of every kernel.
     products = (lax.mul(view, lax.slice_in_dim(taps, i, i + 1, axis=2)) for i, view in enumerate(views))
     return functools.reduce(lax.add, products)
 
