@@ -1,9 +1,11 @@
 # `make test` and `make search` need nothing but Python 3.11 or newer: they make the virtual environment that they run in.
 #   PYTHON=python3.13   the interpreter; by default the first of PYTHONS that runs and is new enough
 #   ARGS='...'          more arguments for the command
+# `make bench` measures against PyTorch, in an environment of its own, and writes records to RESULTS.
 
 VENV := .venv
 ARGS :=
+RESULTS := benchmarks/results
 PYTHONS := python3 python3.13 python3.12 python3.11
 # Asked of the interpreter itself, since a name on the PATH may be a shim that runs nothing.
 VERSION_OF := -c 'import sys; sys.exit(1) if sys.version_info < (3, 11) else print("%d.%d.%d" % sys.version_info[:3])'
@@ -18,8 +20,11 @@ VERSION := $(if $(PYTHON),$(shell $(PYTHON) $(VERSION_OF) 2>/dev/null))
 # A Python newer than every file of constraints/ gets the newest releases.
 CONSTRAINTS := $(wildcard constraints/$(basename $(VERSION)).txt)
 INSTALLED := $(VENV)/installed-$(VERSION)
+BENCH_VENV := .venv-bench
+BENCH_INSTALLED := $(BENCH_VENV)/installed-$(VERSION)
+CASES := darts darts-small nb201
 
-.PHONY: search test slow lint venv clean
+.PHONY: search test slow lint bench venv clean
 
 search: venv
 	$(VENV)/bin/jaxnas search $(ARGS)
@@ -34,6 +39,13 @@ lint: venv
 	$(VENV)/bin/ruff check
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 
+# One after the other: they must not share the machine.
+bench: $(BENCH_INSTALLED)
+	for case in $(CASES); do for order in first second; do \
+	  $(BENCH_VENV)/bin/python -m benchmarks.search_step --case $$case --order $$order \
+	    --json $(RESULTS)/step-$$case-$$order.json $(ARGS) || exit 1; done; \
+	  $(BENCH_VENV)/bin/python -m benchmarks.peer.forms --case $$case --json $(RESULTS)/peer-$$case.json || exit 1; done
+
 venv: $(INSTALLED)
 
 # Made anew whenever it is stale, so that it holds what is pinned and nothing else.
@@ -44,6 +56,13 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@$(VENV)/bin/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev]'
 	@touch $@
 
+$(BENCH_INSTALLED): pyproject.toml benchmarks/requirements.txt $(CONSTRAINTS)
+	$(if $(VERSION),,$(error $(NO_PYTHON)))
+	@echo "Installing the benchmarks into $(BENCH_VENV): Python $(VERSION). PyTorch is large."
+	@$(PYTHON) -m venv --clear $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install -qq $(addprefix -c ,$(CONSTRAINTS)) -r benchmarks/requirements.txt -e .
+	@touch $@
+
 clean:
-	rm -rf .venv .venv-newest build dist .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv-bench .venv .venv-newest build dist .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import rich.console
 
@@ -20,6 +21,7 @@ from jaxnas.errors import UserError, did_you_mean
 USAGE = """usage: jaxnas VERB ...
 
   search [RECIPE]         search a cell, train what was found and random cells beside it
+  plan [RECIPE]           what a search would need, before it runs, and whether it fits this device
   derive RUN              print the genotype of a run's alphas
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name
   evaluate RUN            test accuracy of a run's trained network
@@ -44,6 +46,23 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         code = _failed(_of_system(error))
     sys.exit(code)
+
+
+def _keep_compiled_programs() -> None:
+    """Switches JAX's persistent cache of compiled programs on, where the user's environment does not say otherwise.
+
+    JAX reads these variables when it is imported, which is later: a program that imports jaxnas, and its JAX, stay as they are.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        cache = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "jaxnas")
+        existing = next(path for path in (Path(cache), *Path(cache).parents) if path.exists())
+        if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+            note = f"note: {cache} cannot be written: compiled programs are not kept, every run compiles anew."
+            print(f"{note} Name another folder, or none: export JAX_COMPILATION_CACHE_DIR=", file=sys.stderr)
+            return
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+    # JAX's default, a second of compilation, would leave out most of what precedes a search's first step.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def _failed(message: str, code: int = 2) -> int:
@@ -102,4 +121,5 @@ def _run(arguments: list[str]) -> int:
     verb, rest = arguments[0], arguments[1:]
     if verb not in VERBS:
         raise UserError(f"Unknown verb {verb!r}. {did_you_mean(verb, VERBS)}")
+    _keep_compiled_programs()
     return importlib.import_module(f"jaxnas.commands.{verb}").main(rest)

@@ -70,7 +70,8 @@ class Console:
 
     def compiled(self, stage: str, compiled: Compiled) -> None:
         """The compiled program of a stage."""
-        self.note(f"{stage}: traced in {compiled.trace_seconds:.1f} s, compiled in {compiled.compile_seconds:.1f} s")
+        how = "loaded from the cache" if compiled.from_cache else "compiled"
+        self.note(f"{stage}: traced in {compiled.trace_seconds:.1f} s, {how} in {compiled.compile_seconds:.1f} s")
 
     def progress(self, stage: str, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
         """Moves the live line."""

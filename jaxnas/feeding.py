@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import jax
@@ -15,6 +17,7 @@ from jax import Array
 
 from jaxnas.compiling import Compiled, compile_ahead
 from jaxnas.errors import UserError
+from jaxnas.profiling import profile
 from jaxnas.search import many_steps
 
 STEPS_PER_DISPATCH = 20  # Enough that the time outside the compiled program vanishes, few enough that progress is seen.
@@ -61,24 +64,48 @@ def fresh_batches(key: Array, size: int, batch: int, steps: int) -> Array:
     return jax.lax.map(lambda k: jax.random.permutation(k, size)[:batch], jax.random.split(key, steps))
 
 
-def epochs_of_steps(
-    step: Callable[..., tuple[Any, dict[str, Array]]],
-    state: Any,
-    data: Any,
-    indices: Callable[[int], tuple[Array, ...]],
-    epochs: int,
-    steps_per_epoch: int,
-    report: Report,
-) -> tuple[Any, Compiled]:
-    """Runs ``epochs`` epochs of a step, compiled ahead of time, the data resident on the device.
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """Epochs of one step, described and not yet run.
 
-    Args:
+    Attributes:
       step: ``(state, data, *indices of a batch) -> (state, metrics)``.
-      state: at the first epoch; donated.
-      data: arrays that every step reads.
+      start: ``() -> state`` at the first epoch.
+      data: host arrays that every step reads, resident on the device while the stage runs.
       indices: epoch -> arrays ``[steps_per_epoch, batch]``.
       epochs, steps_per_epoch: how many.
-      report: told of everything.
+    """
+
+    step: Callable[..., tuple[Any, dict[str, Array]]]
+    start: Callable[[], Any]
+    data: Any
+    indices: Callable[[int], tuple[Array, ...]]
+    epochs: int
+    steps_per_epoch: int
+
+    @property
+    def steps_per_dispatch(self) -> int:
+        """At most so many steps of an epoch are one call of the compiled program."""
+        return min(STEPS_PER_DISPATCH, self.steps_per_epoch)
+
+
+def compile_stage(stage: Stage) -> Compiled:
+    """The one program of a stage, ``(state, data, indices of a dispatch, steps) -> (state, metrics)``, the state donated.
+
+    It is compiled for shapes: nothing is computed, and nothing is put on the device.
+    """
+    most = stage.steps_per_dispatch
+    state, data = jax.eval_shape(stage.start), jax.eval_shape(lambda data: data, stage.data)
+    rows = jax.eval_shape(lambda: stage.indices(0))
+    indices = tuple(jax.ShapeDtypeStruct((most, *row.shape[1:]), row.dtype) for row in rows)
+    return compile_ahead(many_steps(stage.step, most), state, data, indices, jax.ShapeDtypeStruct((), jnp.int32), donate=(0,))
+
+
+def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = None) -> tuple[Any, Compiled]:
+    """Runs a stage; its report is told of everything.
+
+    Where there is a folder for a profile, it gets one of a few steps before the first epoch. They are done on a copy of the
+    state, so that the stage comes to the same with and without it.
 
     Returns:
       The final state and the compiled program's seconds.
@@ -86,21 +113,26 @@ def epochs_of_steps(
     Raises:
       UserError: a loss that is not finite; the message names epoch and step.
     """
-    state, done = report.begin(state)
-    most = min(STEPS_PER_DISPATCH, steps_per_epoch)
+    state, done = report.begin(stage.start())
+    data = jax.tree.map(jnp.asarray, stage.data)
+    epochs, steps_per_epoch, most = stage.epochs, stage.steps_per_epoch, stage.steps_per_dispatch
 
     def chunk(inputs: tuple[np.ndarray, ...], start: int) -> tuple[Array, ...]:
         # The last chunk of an epoch is filled up with rows that are not run.
         return tuple(jnp.asarray(np.resize(rows[start : start + most], (most, *rows.shape[1:]))) for rows in inputs)
 
-    def host(epoch: int) -> tuple[np.ndarray, ...]:
-        return tuple(np.asarray(rows) for rows in indices(epoch))
-
-    run = compile_ahead(many_steps(step, most), state, data, chunk(host(0), 0), jnp.asarray(0, jnp.int32), donate=(0,))
+    run = compile_stage(stage)
     report.compiled(run)
+    if profile_folder is not None:
+        rows = chunk(tuple(np.asarray(rows) for rows in stage.indices(done)), 0)
+
+        def trial(steps: int) -> Any:
+            return run.call(jax.tree.map(jnp.copy, state), data, rows, jnp.asarray(min(steps, most), jnp.int32))
+
+        profile(trial, profile_folder)
     for epoch in range(done, epochs):
         start_time = time.perf_counter()
-        inputs = host(epoch)
+        inputs = tuple(np.asarray(rows) for rows in stage.indices(epoch))
         collected: dict[str, list[np.ndarray]] = {}
         for start in range(0, steps_per_epoch, most):
             count = min(most, steps_per_epoch - start)

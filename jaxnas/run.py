@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -17,7 +17,7 @@ from jaxnas.console import Console
 from jaxnas.data import Dataset, augment
 from jaxnas.derive import derive
 from jaxnas.errors import UserError
-from jaxnas.feeding import check_batch, epochs_of_steps, fresh_batches, index_batches
+from jaxnas.feeding import Stage, check_batch, epochs_of_steps, fresh_batches, index_batches
 from jaxnas.losses import cross_entropy
 from jaxnas.methods import darts
 from jaxnas.nets import Network, Shape, supernet
@@ -136,20 +136,14 @@ def search_network(recipe: SearchRecipe, dataset: Dataset) -> Network:
     return supernet(recipe.build_space(), shape)
 
 
-def search_cell(
-    recipe: Recipe, dataset: Dataset, network: Network, report: StageReport, steps: int | None = None
-) -> tuple[SearchState, Compiled]:
-    """The search alone: the state after the last step and the compiled program's seconds.
+def search_stage(recipe: Recipe, dataset: Dataset, network: Network, steps: int | None = None) -> Stage:
+    """The search alone, not yet run: all that decides its compiled step, with the shapes of the data.
 
     Args:
       recipe: what to search, and how.
       dataset: its two search halves are used, nothing else of it.
       network: as from :func:`search_network`.
-      report: told of progress.
       steps: do at most so many steps of one epoch.
-
-    Raises:
-      UserError: a loss that is not finite.
     """
     search = recipe.search
     halves = {"train": dataset.search_train, "valid": dataset.search_valid}
@@ -160,11 +154,16 @@ def search_cell(
         steps_per_epoch = min(steps, steps_per_epoch)
     space = search.build_space()
     method = darts(search, space, steps_per_epoch)
-    keys = [jax.random.fold_in(jax.random.key(recipe.seed), purpose) for purpose in range(5)]
-    weights, batch_statistics = network.init(keys[0])
-    state = initial_state(method, keys[2], weights, initial_alphas(space, keys[1]), batch_statistics)
     loss = cross_entropy(network)
     step = search_step(method, loss, loss)
+
+    def key_of(purpose: int) -> Array:
+        # Drawn anew at each call: the one in the state is donated to the first step.
+        return jax.random.fold_in(jax.random.key(recipe.seed), purpose)
+
+    def start() -> SearchState:
+        weights, batch_statistics = network.init(key_of(0))
+        return initial_state(method, key_of(2), weights, initial_alphas(space, key_of(1)), batch_statistics)
 
     def data_step(
         state: SearchState, data: Any, train_indices: Array, valid_indices: Array
@@ -179,15 +178,32 @@ def search_cell(
     valid_batches = index_batches if search.valid_order == "shuffled" else fresh_batches
 
     def indices(epoch: int) -> tuple[Array, Array]:
-        train_key, valid_key = (jax.random.fold_in(key, epoch) for key in keys[3:])
+        train_key, valid_key = (jax.random.fold_in(key_of(purpose), epoch) for purpose in (3, 4))
         return (
             index_batches(train_key, sizes["train"], search.batch, steps_per_epoch),
             valid_batches(valid_key, sizes["valid"], search.batch, steps_per_epoch),
         )
 
-    data = {half: {"images": jnp.asarray(split.images), "labels": jnp.asarray(split.labels)} for half, split in halves.items()}
-    epochs = 1 if steps else search.epochs
-    return epochs_of_steps(data_step, state, data, indices, epochs, steps_per_epoch, report)
+    data = {half: {"images": split.images, "labels": split.labels} for half, split in halves.items()}
+    return Stage(data_step, start, data, indices, 1 if steps else search.epochs, steps_per_epoch)
+
+
+def search_cell(
+    recipe: Recipe,
+    dataset: Dataset,
+    network: Network,
+    report: StageReport,
+    steps: int | None = None,
+    profile_folder: Path | None = None,
+) -> tuple[SearchState, Compiled]:
+    """Runs :func:`search_stage`, whose arguments it has: the state after the last step and the compiled program's seconds.
+
+    A folder for a profile gets one, see :func:`jaxnas.feeding.epochs_of_steps`.
+
+    Raises:
+      UserError: a loss that is not finite.
+    """
+    return epochs_of_steps(search_stage(recipe, dataset, network, steps), report, profile_folder)
 
 
 def check(recipe: Recipe, dataset: Dataset) -> None:
@@ -220,9 +236,15 @@ def check_training(genotype: Genotype, training: Training, dataset: Dataset) -> 
 
 
 def run(
-    name: str, recipe: Recipe, dataset: Dataset, folder: RunFolder, console: Console, import_seconds: float
+    name: str,
+    recipe: Recipe,
+    dataset: Dataset,
+    folder: RunFolder,
+    console: Console,
+    import_seconds: float,
+    profile_folder: Path | None = None,
 ) -> dict[str, Any]:
-    """The whole run; returns what is written to ``result.json``.
+    """The whole run; returns what is written to ``result.json``. A folder for a profile gets one of the search.
 
     The test split is read only by :func:`jaxnas.training.train`, once for each network, after its last epoch.
     """
@@ -235,7 +257,8 @@ def run(
     console.first_screen(name, recipe, dataset, space, network)
 
     began = time.perf_counter()
-    state, compiled = search_cell(recipe, dataset, network, SearchReport(console, folder, space))
+    report = SearchReport(console, folder, space)
+    state, compiled = search_cell(recipe, dataset, network, report, profile_folder=profile_folder)
     seconds.add_compilation(compiled)
     seconds.search = time.perf_counter() - began - compiled.trace_seconds - compiled.compile_seconds
     genotype = derive(space, state.alphas)
@@ -320,15 +343,16 @@ def _train_row(
     }
 
 
-def dry_run(name: str, recipe: Recipe, dataset: Dataset, console: Console) -> Genotype:
-    """Two steps of the search, so that errors show before hours are spent. Writes nothing."""
+def dry_run(name: str, recipe: Recipe, dataset: Dataset, console: Console, profile_folder: Path | None = None) -> Genotype:
+    """Two steps of the search, so that errors show before hours are spent. Writes nothing but a profile, if asked."""
     space = recipe.search.build_space()
     network = search_network(recipe.search, dataset)
     console.first_screen(name, recipe, dataset, space, network)
-    state, _ = search_cell(recipe, dataset, network, SearchReport(console, None, space), steps=2)
+    state, _ = search_cell(recipe, dataset, network, SearchReport(console, None, space), 2, profile_folder)
     genotype = derive(space, state.alphas)
     network = network_of(genotype, recipe.train, dataset)
-    console.note(f"Dry run: two steps done, nothing written. The network would have {network.parameters:,} parameters.")
+    written = "nothing written" if profile_folder is None else "only a profile written"
+    console.note(f"Dry run: two steps done, {written}. The network would have {network.parameters:,} parameters.")
     return genotype
 
 

@@ -15,7 +15,7 @@ from jax import Array, lax
 from jaxnas.compiling import Compiled, compile_ahead
 from jaxnas.data import Augmentation, Dataset, Split, augment, centre_crop, normalise
 from jaxnas.errors import UserError
-from jaxnas.feeding import Report, check_batch, epochs_of_steps, index_batches
+from jaxnas.feeding import Report, Stage, check_batch, epochs_of_steps, index_batches
 from jaxnas.losses import accuracy, mean_cross_entropy
 from jaxnas.nets import Network, Shape, derived
 from jaxnas.optimizers import clip_by_torch_norm, cosine, exponential, linear, sgd
@@ -162,27 +162,24 @@ def train(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset, seed: int, 
     network = network_of(genotype, recipe, dataset)
     steps_per_epoch = len(dataset.train.labels) // recipe.batch
     init_key, step_key, order_key = (jax.random.fold_in(jax.random.key(seed), purpose) for purpose in (10, 11, 12))
-    weights, statistics = network.init(init_key)
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        key=step_key,
-        weights=weights,
-        weight_state=optimizer(recipe, steps_per_epoch).init(weights),
-        statistics=statistics,
-    )
-    data = {"images": jnp.asarray(dataset.train.images), "labels": jnp.asarray(dataset.train.labels)}
+
+    def start() -> TrainState:
+        weights, statistics = network.init(init_key)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            key=step_key,
+            weights=weights,
+            weight_state=optimizer(recipe, steps_per_epoch).init(weights),
+            statistics=statistics,
+        )
+
+    def indices(epoch: int) -> tuple[Array]:
+        key = jax.random.fold_in(order_key, epoch)
+        return (index_batches(key, len(dataset.train.labels), recipe.batch, steps_per_epoch),)
+
+    data = {"images": dataset.train.images, "labels": dataset.train.labels}
     step = train_step(network, recipe, steps_per_epoch, dataset.mean, dataset.std)
-    state, compiled = epochs_of_steps(
-        step,
-        state,
-        data,
-        lambda epoch: (
-            index_batches(jax.random.fold_in(order_key, epoch), len(dataset.train.labels), recipe.batch, steps_per_epoch),
-        ),
-        recipe.epochs,
-        steps_per_epoch,
-        report,
-    )
+    state, compiled = epochs_of_steps(Stage(step, start, data, indices, recipe.epochs, steps_per_epoch), report)
     crop = recipe.augmentation.resized_crop
     evaluation = compile_evaluation(network, dataset.test, state.weights, state.statistics, dataset, crop)
     return Trained(

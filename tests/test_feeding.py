@@ -12,7 +12,7 @@ from jax import Array
 
 from jaxnas.compiling import Compiled
 from jaxnas.errors import UserError
-from jaxnas.feeding import STEPS_PER_DISPATCH, check_batch, epochs_of_steps, fresh_batches, index_batches
+from jaxnas.feeding import STEPS_PER_DISPATCH, Stage, check_batch, epochs_of_steps, fresh_batches, index_batches
 
 EPOCHS, STEPS, BATCH = 2, STEPS_PER_DISPATCH + 3, 2
 
@@ -70,8 +70,9 @@ def rows() -> np.ndarray:
 
 def run(loss: Any, report: Recorder) -> dict[str, Array]:
     """A step that writes down the images it was given; ``loss`` is a function of the step and the images."""
-    data = jnp.arange(50) * 10
-    state = {"step": jnp.zeros((), jnp.int32), "seen": jnp.full((EPOCHS * STEPS + 5, 2 * BATCH), -1)}
+
+    def start() -> dict[str, Array]:
+        return {"step": jnp.zeros((), jnp.int32), "seen": jnp.full((EPOCHS * STEPS + 5, 2 * BATCH), -1)}
 
     def step(state: Any, data: Array, train: Array, valid: Array) -> tuple[Any, dict[str, Array]]:
         images = jnp.concatenate([data[train], data[valid]])
@@ -80,9 +81,10 @@ def run(loss: Any, report: Recorder) -> dict[str, Array]:
         metrics = {"train_loss": loss(state["step"], images), "valid_loss": jnp.where(resting, jnp.nan, images.sum() / 1.0)}
         return {"step": state["step"] + 1, "seen": seen}, metrics
 
-    state, compiled = epochs_of_steps(
-        step, state, data, lambda epoch: (jnp.asarray(rows()[epoch]), jnp.asarray(49 - rows()[epoch])), EPOCHS, STEPS, report
-    )
+    def indices(epoch: int) -> tuple[Array, Array]:
+        return jnp.asarray(rows()[epoch]), jnp.asarray(49 - rows()[epoch])
+
+    state, compiled = epochs_of_steps(Stage(step, start, np.arange(50) * 10, indices, EPOCHS, STEPS), report)
     assert report.compilations == [compiled]
     return state
 

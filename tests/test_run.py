@@ -22,11 +22,12 @@ from jaxnas.commands import search as search_command
 from jaxnas.console import Console
 from jaxnas.data import Augmentation, Dataset, Split, load
 from jaxnas.errors import UserError
+from jaxnas.feeding import Stage
 from jaxnas.nets import Network
 from jaxnas.recipes import RECIPES, Recipe, Training, TrainRecipe, find, from_config
 from jaxnas.relaxations import initial_alphas
 from jaxnas.run_folder import FILES, STATE, RunFolder
-from jaxnas.search import SearchState
+from jaxnas.search import SearchState, search_step
 from jaxnas.spaces import check_fits, darts, from_text, nb201, random_genotype, read
 from jaxnas.training import Trained
 
@@ -172,7 +173,7 @@ def state_of(alphas: Any) -> SearchState:
 
 
 def search_without_steps(
-    recipe: Recipe, dataset: Dataset, network: Any, report: run.SearchReport, steps: int | None = None
+    recipe: Recipe, dataset: Dataset, network: Any, report: run.SearchReport, profile_folder: Path | None
 ) -> Any:
     alphas = initial_alphas(nb201(), jax.random.key(recipe.seed))
     report.epoch(0, 1, {"train_loss": 1.0}, state_of(alphas), 0.1)
@@ -374,9 +375,9 @@ def test_dry_run_takes_two_steps_or_what_there_is(
 ) -> None:
     asked = {}
 
-    def no_steps(step: Any, state: Any, data: Any, indices: Any, epochs: int, steps_per_epoch: int, report: Any) -> Any:
-        asked.update(epochs=epochs, steps=steps_per_epoch, indices=[rows.shape for rows in indices(0)])
-        return state, None
+    def no_steps(stage: Stage, *_: Any) -> Any:
+        asked.update(epochs=stage.epochs, steps=stage.steps_per_epoch, indices=[rows.shape for rows in stage.indices(0)])
+        return stage.start(), None
 
     monkeypatch.setattr(run, "epochs_of_steps", no_steps)
     monkeypatch.chdir(tmp_path)
@@ -392,3 +393,41 @@ def test_family_of_genotype_and_recipe() -> None:
     with pytest.raises(UserError, match="is of family darts, but the recipe is for family nb201"):
         run.check_training(genotype, RECIPES["nb201-digits"].training, digits())
     run.check_training(genotype, RECIPES["darts-digits"].training, digits())
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("resting", [{}, {"alphas_from_epoch": 1}, {"weight_steps_per_alpha_step": 5}], ids=str)
+def test_a_search_traces_its_step_once(resting: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One trace of the step for all epochs, with the alphas moving, frozen at first, or due every fifth step."""
+    traced, moved = [], []
+
+    def init(key: Array) -> tuple[Any, Any]:
+        return {"matrix": 0.1 * jax.random.normal(key, (3, 10))}, {}
+
+    def forward(weights: Any, mixture: Any, x: Array, *_: Any) -> Any:
+        return mixture["cell"][:, 0].sum() * x.mean((1, 2)) @ weights["matrix"], {}
+
+    def counted_step(*arguments: Any) -> Any:
+        step = search_step(*arguments)
+
+        def counted(*inputs: Any) -> Any:
+            traced.append(None)
+            return step(*inputs)
+
+        return counted
+
+    class Watch(run.StageReport):
+        def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
+            moved.append(np.asarray(state.alphas["cell"]))
+
+    monkeypatch.setattr(run, "search_step", counted_step)
+    base = RECIPES["nb201-digits"]
+    recipe = dataclasses.replace(base, search=dataclasses.replace(base.search, batch=100, epochs=3, **resting))
+    network = Network(init, forward, parameters=30)
+    state, _ = run.search_cell(recipe, digits(), network, Watch("search", Console(), None))
+    assert len(traced) == 1
+    assert int(state.step) == 18
+    # The alphas did rest and did move: both are in the one program.
+    initial = np.asarray(run.search_stage(recipe, digits(), network).start().alphas["cell"])
+    assert (moved[0] == initial).all() == ("alphas_from_epoch" in resting)
+    assert (moved[1] != moved[0]).any() and (moved[2] != moved[1]).any()

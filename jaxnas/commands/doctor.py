@@ -61,8 +61,8 @@ def _memory_of(device: dict[str, Any]) -> str:
 
 def _cache(cache: dict[str, Any]) -> str:
     if cache["folder"] is None:
-        return "off: every run compiles anew. To keep compiled programs: export JAX_COMPILATION_CACHE_DIR=~/.cache/jaxnas"
-    return f"{cache['folder']}: {cache['files']:,} files, {_size(cache['bytes'])}"
+        return "off: every run compiles anew. To keep compiled programs: export JAX_COMPILATION_CACHE_DIR=FOLDER"
+    return f"{cache['folder']}: {cache['files']:,} files, {cache['bytes'] / 2**20:,.1f} MiB; remove the folder to empty it"
 
 
 def _size(number: int | None) -> str:

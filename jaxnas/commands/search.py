@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxnas import recipes, run
+from jaxnas import profiling, recipes, run
 from jaxnas.commands import STARTED
 from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name
 from jaxnas.commands.json_output import json_output
@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
         out: Path | None = None,
         overwrite: bool = False,
         dry_run: bool = False,
+        profile: Path | None = None,
         json: JsonTarget = None,
     ) -> int:
         """Search a cell.
@@ -38,22 +39,33 @@ def main(arguments: list[str]) -> int:
           recipe: values of the recipe.
           data_dir: folder of the dataset's official files.
           out: the run's folder, runs/RECIPE-seedSEED by default.
-          overwrite: replace the run in that folder.
+          overwrite: replace the run in --out, and the profile in --profile.
           dry_run: two steps, and nothing written.
+          profile: write a profile of three steps to that folder, for Perfetto, TensorBoard and XProf; they are done once the
+            step is compiled and warm, on a copy of what the search begins with, which then begins as it would without.
         """
         import_seconds = time.perf_counter() - STARTED
         if dry_run and json is not None:
             raise UserError("A dry run has no result. Give --json without --dry-run.")
         with json_output(json) as write:
+            if profile is not None:
+                profiling.check_folder(profile, overwrite)
             dataset = load(recipe.dataset, data_dir)
             run.check(recipe, dataset)
             with Console() as console:
                 if dry_run:
-                    run.dry_run(name, recipe, dataset, console)
+                    run.dry_run(name, recipe, dataset, console, profile)
+                    _profiled(profile, console)
                     return 0
                 folder = RunFolder(out or Path("runs") / f"{name}-seed{recipe.seed}", overwrite)
-                write(run.run(name, recipe, dataset, folder, console, import_seconds))
+                write(run.run(name, recipe, dataset, folder, console, import_seconds, profile))
+                _profiled(profile, console)
                 console.note(f"next:  {evaluate_command(folder.path, data_dir)}")
         return 0
 
     return parse(search, rest, f"search {name}", f"Search with the recipe {name}. Recipes: {', '.join(recipes.RECIPES)}.")
+
+
+def _profiled(folder: Path | None, console: Console) -> None:
+    if folder is not None:
+        console.note(f"profile: open {profiling.trace_file(folder)} in ui.perfetto.dev, or: tensorboard --logdir {folder}")

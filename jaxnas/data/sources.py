@@ -8,7 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from jaxnas.data.arrays import npz
-from jaxnas.data.cifar import CIFAR10, CIFAR100, cifar10, cifar100
+from jaxnas.data.cifar import (
+    CIFAR10,
+    CIFAR10_MEAN,
+    CIFAR10_STD,
+    CIFAR100,
+    CIFAR100_MEAN,
+    CIFAR100_STD,
+    cifar10,
+    cifar100,
+)
 from jaxnas.data.dataset import Dataset, Split, halved
 from jaxnas.data.folder import image_folder
 from jaxnas.data.idx import FASHION_HELP, MNIST_HELP, fashion_mnist, mnist
@@ -22,6 +31,14 @@ OFFICIAL = {
     "mnist": (mnist, MNIST_HELP),
     "fashion_mnist": (fashion_mnist, FASHION_HELP),
 }
+# Training and test images, pixels a side, classes.
+SHAPES = {
+    "cifar10": (50_000, 10_000, 32, 10),
+    "cifar100": (50_000, 10_000, 32, 100),
+    "mnist": (60_000, 10_000, 28, 10),
+    "fashion_mnist": (60_000, 10_000, 28, 10),
+}
+NORMALISATION = {"cifar10": (CIFAR10_MEAN, CIFAR10_STD), "cifar100": (CIFAR100_MEAN, CIFAR100_STD)}
 NAMES = ("digits", *OFFICIAL)
 TFDS_PREFIX = "tfds:"
 
@@ -65,6 +82,23 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
         f"Unknown data set {name!r}: there is no folder {path} either. {did_you_mean(name, NAMES)} Or tfds:NAME, the path of "
         "an .npz file, or that of a folder of images by class."
     )
+
+
+def stand_in(name: str) -> Dataset | None:
+    """The shapes of an official set without its files, to plan with; None where the name is not of one.
+
+    Every image is black and the arrays take no memory. The normalisation is the set's where that is published, else none.
+
+    >>> stand_in("cifar10").search_train.images.shape
+    (25000, 32, 32, 3)
+    """
+    if name not in SHAPES:
+        return None
+    train, test, size, classes = SHAPES[name]
+    black, zero = np.zeros((), np.uint8), np.zeros((), np.int32)
+    splits = [Split(np.broadcast_to(black, (count, size, size, 3)), np.broadcast_to(zero, count)) for count in (train, test)]
+    mean, std = NORMALISATION.get(name, ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
+    return halved(name, splits[0], splits[1], mean, std, [str(label) for label in range(classes)])
 
 
 def digits() -> Dataset:

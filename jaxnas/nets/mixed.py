@@ -64,11 +64,12 @@ class MixedEdges(nnx.Module):
         """
         if not self.edges:  # Between the nodes of a reduction cell of one node.
             return nodes
-        graphs, weights, statistics = {}, {}, {}
+        graphs, weights, statistics, costly = {}, {}, {}, {}
         for name in self.names:
             graphs[name], parameters, running = nnx.split(self.stacks[name], nnx.Param, nnx.BatchStat)
             weights[name], statistics[name] = nnx.to_pure_dict(parameters), nnx.to_pure_dict(running)
-        run = _runner(self.edges, self.names, graphs, self.chained, context)
+            costly[name] = bool(getattr(self.stacks[name], "costly", 0))
+        run = _runner(self.edges, self.names, graphs, costly, self.chained, context)
         nodes, moments = run(weights, jnp.asarray(mixture), sources, nodes, statistics, jax.random.key_data(context.key))
         for name in self.names:
             nnx.update(self.stacks[name], moments[name])
@@ -82,75 +83,103 @@ def _stack(name: str, count: int, channels: int, stride: int, style: Style) -> n
     return nnx.merge(graph, jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), state))
 
 
-def _runner(edges: tuple[MixedEdge, ...], names: tuple[str, ...], graphs: dict[str, Any], chained: bool, context: Pass) -> Any:
-    """The function of the edges, with its own backward pass."""
-    source = jnp.array([edge.source for edge in edges])
-    target = jnp.array([edge.target for edge in edges])
-    row = jnp.array([edge.row for edge in edges])
-    column, slot = {}, {}
+def _runner(
+    edges: tuple[MixedEdge, ...],
+    names: tuple[str, ...],
+    graphs: dict[str, Any],
+    costly: dict[str, bool],
+    chained: bool,
+    context: Pass,
+) -> Any:
+    """The function of the edges, with its own backward pass.
+
+    ``costly`` tells the operations whose first layers' result is kept for the backward pass; all else is computed again.
+    """
+    # NumPy's: an array of JAX made here would belong to the trace in which the runner is built, not to that of its passes.
+    sources_of, targets_of, rows_of = (np.array([getattr(edge, end) for edge in edges]) for end in ("source", "target", "row"))
+    columns, slots = {}, {}
     for name in names:
         present = np.array([name in edge.operations for edge in edges])
-        column[name] = jnp.array([edge.operations.index(name) if name in edge.operations else 0 for edge in edges])
+        columns[name] = np.array([edge.operations.index(name) if name in edge.operations else 0 for edge in edges])
         # Position of the edge's operation in its stack; -1 where the edge does not have it.
-        slot[name] = jnp.array(np.where(present, np.cumsum(present) - 1, -1))
+        slots[name] = np.where(present, np.cumsum(present) - 1, -1)
 
-    def call(name: str, weights: Weights, statistics: Any, x: Array, key: Array) -> tuple[Array, Any]:
+    def first(name: str, weights: Weights, statistics: Any, x: Array) -> Array:
         module = nnx.merge(graphs[name], weights, statistics, copy=True)
-        y = module(x, dataclasses.replace(context, key=key))
+        return module.first(x, context) if costly[name] else x
+
+    def rest(name: str, weights: Weights, statistics: Any, x: Array, key: Array) -> tuple[Array, Any]:
+        module = nnx.merge(graphs[name], weights, statistics, copy=True)
+        y = (module.rest if costly[name] else module)(x, dataclasses.replace(context, key=key))
         return y, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
     def edge_key(key_data: Array, e: Array) -> Array:
         # By the row, not by e: the two groups of edges of a reduction cell must not draw the same noise.
-        return jax.random.fold_in(jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(context.key)), row[e])
+        return jax.random.fold_in(jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(context.key)), _at(rows_of, e))
 
     def where_present(name: str, e: Array, then: Any, otherwise: Any) -> Any:
         """``then()`` on edges that have the operation, at run time; ``otherwise()`` has the same form."""
-        return lax.cond(slot[name][e] >= 0, then, otherwise)
+        return lax.cond(_at(slots[name], e) >= 0, then, otherwise)
 
-    def forward(weights: Weights, mixture: Array, sources: Array, nodes: Array, statistics: Any, key_data: Array) -> Any:
+    def run_edges(
+        weights: Weights, mixture: Array, sources: Array, nodes: Array, statistics: Any, key_data: Array
+    ) -> tuple[tuple[Array, Any], dict[str, Array]]:
         def edge(carry: Any, e: Array) -> Any:
             nodes, moments = carry
-            x = _take(nodes if chained else sources, source[e])
-            y = _take(nodes, target[e])
+            x = _take(nodes if chained else sources, _at(sources_of, e))
+            y = _take(nodes, _at(targets_of, e))
+            kept = {}
             for name in names:
 
                 def present(name: str = name, y: Array = y, moments: Any = moments[name]) -> Any:
-                    at = slot[name][e]
-                    out, found = call(name, _take(weights[name], at), _take(statistics[name], at), x, edge_key(key_data, e))
-                    return y + mixture[row[e], column[name][e]].astype(y.dtype) * out, _put(moments, found, at)
+                    at = _at(slots[name], e)
+                    w, running = _take(weights[name], at), _take(statistics[name], at)
+                    z = first(name, w, running, x)
+                    out, found = rest(name, w, running, z, edge_key(key_data, e))
+                    y = y + mixture[_at(rows_of, e), _at(columns[name], e)].astype(y.dtype) * out
+                    return y, _put(moments, found, at), [z] if costly[name] else []
 
-                def absent(y: Array = y, moments: Any = moments[name]) -> Any:
-                    return y, moments
+                def absent(y: Array = y, moments: Any = moments[name], name: str = name) -> Any:
+                    return y, moments, [jnp.zeros_like(y)] if costly[name] else []
 
-                y, found = where_present(name, e, present, absent)
+                y, found, kept[name] = where_present(name, e, present, absent)
                 moments = {**moments, name: found}
-            return (_put(nodes, y, target[e]), moments), None
+            return (_put(nodes, y, _at(targets_of, e)), moments), kept
 
-        carry, _ = lax.scan(edge, (nodes, statistics), jnp.arange(len(edges)))
-        return carry
+        return lax.scan(edge, (nodes, statistics), jnp.arange(len(edges)))
+
+    def forward(*inputs: Any) -> Any:
+        return run_edges(*inputs)[0]
 
     def backward(residuals: Any, cotangents: Any) -> Any:
-        weights, mixture, sources, states, statistics, key_data = residuals
+        weights, mixture, sources, states, statistics, key_data, kept = residuals
         grad_nodes = cotangents[0]  # The moments are data: nothing flows back through them.
 
-        def edge(carry: Any, e: Array) -> tuple[Any, None]:
+        def edge(carry: Any, inputs: Any) -> tuple[Any, None]:
+            e, kept = inputs
             grad_weights, grad_mixture, grad_sources, grad_nodes = carry
-            x = _take(states if chained else sources, source[e])
-            g = _take(grad_nodes, target[e])
+            x = _take(states if chained else sources, _at(sources_of, e))
+            g = _take(grad_nodes, _at(targets_of, e))
             grad_x = jnp.zeros_like(x)
             for name in names:
 
                 def present(name: str = name, so_far: Any = (grad_weights[name], grad_mixture, grad_x)) -> Any:
                     grad_weights, grad_mixture, grad_x = so_far
-                    at, weight = slot[name][e], mixture[row[e], column[name][e]].astype(g.dtype)
-                    out, pull = jax.vjp(
-                        lambda w, x: call(name, w, _take(statistics[name], at), x, edge_key(key_data, e))[0],
-                        _take(weights[name], at),
-                        x,
-                    )
-                    dw, dx = pull(weight * g)
+                    at, weight = _at(slots[name], e), mixture[_at(rows_of, e), _at(columns[name], e)].astype(g.dtype)
+                    w, running = _take(weights[name], at), _take(statistics[name], at)
+                    # The value here is used by nobody, and so not computed, where the first layers' result was kept.
+                    z, pull_first = jax.vjp(lambda w, x: first(name, w, running, x), w, x)
+                    (z,) = kept[name] or (z,)
+                    out, pull = jax.vjp(lambda w, z: rest(name, w, running, z, edge_key(key_data, e))[0], w, z)
+                    dw, dz = pull(weight * g)
+                    dw_first, dx = pull_first(dz)
                     dm = (out * g).sum().astype(mixture.dtype)
-                    return _put(grad_weights, dw, at), grad_mixture.at[row[e], column[name][e]].add(dm), grad_x + dx
+                    dw = jax.tree.map(jnp.add, dw, dw_first) if costly[name] else dw
+                    return (
+                        _put(grad_weights, dw, at),
+                        grad_mixture.at[_at(rows_of, e), _at(columns[name], e)].add(dm),
+                        grad_x + dx,
+                    )
 
                 def absent(so_far: Any = (grad_weights[name], grad_mixture, grad_x)) -> Any:
                     return so_far
@@ -158,24 +187,28 @@ def _runner(edges: tuple[MixedEdge, ...], names: tuple[str, ...], graphs: dict[s
                 grad_w, grad_mixture, grad_x = where_present(name, e, present, absent)
                 grad_weights = {**grad_weights, name: grad_w}
             into = grad_nodes if chained else grad_sources
-            into = _put(into, _take(into, source[e]) + grad_x, source[e])
+            into = _put(into, _take(into, _at(sources_of, e)) + grad_x, _at(sources_of, e))
             grad_sources, grad_nodes = (grad_sources, into) if chained else (into, grad_nodes)
             return (grad_weights, grad_mixture, grad_sources, grad_nodes), None
 
         zeros = jax.tree.map(jnp.zeros_like, (weights, mixture, sources))
-        carry, _ = lax.scan(edge, (*zeros, grad_nodes), jnp.arange(len(edges)), reverse=True)
+        carry, _ = lax.scan(edge, (*zeros, grad_nodes), (jnp.arange(len(edges)), kept), reverse=True)
         no_statistics = jax.tree.map(jnp.zeros_like, statistics)
         return (*carry, no_statistics, np.zeros(key_data.shape, jax.dtypes.float0))
 
     def forward_with_residuals(
         weights: Weights, mixture: Array, sources: Array, nodes: Array, statistics: Any, key_data: Array
     ) -> Any:
-        nodes, moments = forward(weights, mixture, sources, nodes, statistics, key_data)
-        return (nodes, moments), (weights, mixture, sources, nodes if chained else None, statistics, key_data)
+        carry, kept = run_edges(weights, mixture, sources, nodes, statistics, key_data)
+        return carry, (weights, mixture, sources, carry[0] if chained else None, statistics, key_data, kept)
 
     run = jax.custom_vjp(forward)
     run.defvjp(forward_with_residuals, backward)
     return run
+
+
+def _at(table: np.ndarray, e: Array) -> Array:
+    return jnp.asarray(table)[e]
 
 
 def _take(stacked: Any, at: Array) -> Any:

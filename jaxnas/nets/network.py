@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 
@@ -88,24 +89,27 @@ def network(build: Callable[[], Any]) -> Network:
     """Wraps a module; ``build()`` describes it, and calling it takes ``(mixture, rows, Pass)``."""
     graph, abstract_weights, abstract_statistics = nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat)
     placeholder = nnx.to_pure_dict(abstract_statistics)
+
+    def of_variables(function: Callable[[nnx.Variable], Any], state: nnx.State) -> Any:
+        return nnx.to_pure_dict(jax.tree.map(function, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)))
+
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(nnx.to_pure_dict(abstract_weights)))
 
     def init(key: Array) -> tuple[Weights, Statistics]:
-        values = jax.random.uniform(key, (size,), minval=-1.0, maxval=1.0)
-        taken = 0
+        values, taken = jax.random.uniform(key, (size,), minval=-1.0, maxval=1.0), 0
+        if not isinstance(values, jax.core.Tracer):
+            # Cut on the host: a program of a thousand slices compiles for longer than the search step.
+            values = np.asarray(values)
 
-        def start(variable: nnx.Variable) -> Array:
+        def start(variable: nnx.Variable) -> Any:
             nonlocal taken
             metadata, shape = variable.get_metadata(), variable.get_value().shape
             if "start" in metadata:
-                return jnp.full(shape, metadata["start"])
+                return np.full(shape, metadata["start"], values.dtype)
             taken += math.prod(shape)
             return metadata["bound"] * values[taken - math.prod(shape) : taken].reshape(shape)
 
-        def values_of(state: nnx.State) -> Any:
-            return nnx.to_pure_dict(jax.tree.map(start, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)))
-
-        return values_of(abstract_weights), values_of(abstract_statistics)
+        return jax.device_put((of_variables(start, abstract_weights), of_variables(start, abstract_statistics)))
 
     def forward(
         weights: Weights,
@@ -122,4 +126,4 @@ def network(build: Callable[[], Any]) -> Network:
         outputs = module(mixture, to_rows(images), Pass(images.shape[0], training, key, scalars))
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
-    return Network(init=jax.jit(init), forward=forward, parameters=size)
+    return Network(init=init, forward=forward, parameters=size)

@@ -7,6 +7,7 @@ Attributes are named as in the PyTorch references (``op.1.weight`` is the second
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -171,13 +172,29 @@ class Layers(nnx.Module):
 
 
 class Sequence(nnx.Module):
-    """Layers in order; the references call the list ``op``."""
+    """Layers in order; the references call the list ``op``.
+
+    ``costly`` says how many of them, from the first on, end in a result that is worth keeping for the backward pass: a dense
+    kernel of more than one pixel takes longer to apply again than its result takes to write and read. Nothing else does.
+    """
 
     def __init__(self, *layers: nnx.Module) -> None:
         self.op = nnx.List(layers)
+        kernels = [math.prod(layer.weight.shape[2:]) if isinstance(layer, Convolution) else 1 for layer in layers]
+        self.costly = max((i + 1 for i, size in enumerate(kernels) if size > 1), default=0)
 
     def __call__(self, x: Array, context: Pass) -> Array:
-        for layer in self.op:
+        return self.rest(self.first(x, context), context)
+
+    def first(self, x: Array, context: Pass) -> Array:
+        """The layers up to the last costly one."""
+        for layer in self.op[: self.costly]:
+            x = layer(x, context)
+        return x
+
+    def rest(self, x: Array, context: Pass) -> Array:
+        """The layers after that."""
+        for layer in self.op[self.costly :]:
             x = layer(x, context)
         return x
 

@@ -77,6 +77,41 @@ def windows(
     return views
 
 
+def column_taps(kernel_width: int, stride: int, padding: int, dilation: int = 1) -> list[tuple[int, list[tuple[int, int]]]]:
+    """Which columns of an image a window's columns read: ``(phase, [(j, offset), ...])``, in order of phase.
+
+    At step w the window's column j is on column ``stride * (w + offset) + phase`` of the image.
+
+    >>> column_taps(kernel_width=3, stride=1, padding=1)
+    [(0, [(0, -1), (1, 0), (2, 1)])]
+    >>> column_taps(kernel_width=3, stride=2, padding=1)
+    [(0, [(1, 0)]), (1, [(0, -1), (2, 0)])]
+    """
+    phases: dict[int, list[tuple[int, int]]] = {}
+    for j in range(kernel_width):
+        offset, phase = divmod(j * dilation - padding, stride)
+        phases.setdefault(phase, []).append((j, offset))
+    return sorted(phases.items())
+
+
+def column_phase(x: Array, batch: int, stride: int, phase: int) -> Array:
+    """Every ``stride``-th column of rows, from column ``phase`` on."""
+    if stride == 1:
+        return x
+    h, c, wn = x.shape
+    return x.reshape(h, c, wn // batch, batch)[:, :, phase::stride].reshape(h, c, -1)
+
+
+def shift_columns(x: Array, batch: int, offset: int, width: int) -> Array:
+    """The rows of ``width`` columns whose column w is column ``w + offset`` of x, zero where x has none.
+
+    >>> shift_columns(jnp.arange(1.0, 4.0).reshape(1, 1, 3), batch=1, offset=1, width=4)
+    Array([[[2., 3., 0., 0.]]], dtype=float32)
+    """
+    right = (width + offset) * batch - x.shape[2]
+    return lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), (0, 0, 0), (-offset * batch, right, 0)])
+
+
 def dilate(g: Array, batch: int, stride: tuple[int, int], height: int, width: int) -> Array:
     """Puts ``stride - 1`` zeros between the rows and between the columns of g, and fills up to ``height`` by ``width``."""
     if stride == (1, 1) and g.shape[0] == height and g.shape[2] == width * batch:

@@ -15,6 +15,7 @@ from jaxnas.nets.ends import Linear, cifar_stem
 from jaxnas.nets.mixed import MixedEdge, MixedEdges
 from jaxnas.nets.network import Network, Shape, network
 from jaxnas.nets.operations import BatchNorm, Convolution, FactorizedReduce, Pass, Style, relu_conv_norm
+from jaxnas.nets.repeated import equal_runs, run_cells
 from jaxnas.nets.rows import windows
 from jaxnas.spaces.cell import Cell, CellSpace
 
@@ -70,21 +71,27 @@ class DartsSupernet(nnx.Module):
         self.stem = cifar_stem(width)
         c_previous_previous = c_previous = width
         channels, after_reduction = shape.channels, False
-        cells, self.kinds = [], reductions(shape.cells)
-        for reduction in self.kinds:
+        cells, configurations = [], []
+        for reduction in reductions(shape.cells):
             channels *= 2 if reduction else 1
+            configuration = (c_previous_previous, c_previous, channels, reduction, after_reduction)
             cell = space.cell("reduce" if reduction else "normal")
-            cells.append(DartsCell(cell, c_previous_previous, c_previous, channels, reduction, after_reduction))
+            cells.append(DartsCell(cell, *configuration))
+            configurations.append(configuration)
             c_previous_previous, c_previous, after_reduction = c_previous, cell.nodes * channels, reduction
         self.cells = nnx.List(cells)
+        self.runs = tuple(equal_runs(configurations))
         self.classifier = Linear(c_previous, shape.classes)
 
     def __call__(self, mixture: dict[str, Array], x: Array, context: Pass) -> Array:
-        s0 = s1 = self.stem(x, context)
-        for i, (cell, reduction) in enumerate(zip(self.cells, self.kinds, strict=True)):
-            inside = dataclasses.replace(context, key=jax.random.fold_in(context.key, i))
-            s0, s1 = s1, cell(s0, s1, mixture["reduce" if reduction else "normal"], inside)
-        return self.classifier(s1, context)
+        def mixed(cell: DartsCell, states: tuple[Array, Array], index: Array) -> tuple[Array, Array]:
+            inside = dataclasses.replace(context, key=jax.random.fold_in(context.key, index))
+            return states[1], cell(*states, mixture["reduce" if cell.reduction else "normal"], inside)
+
+        states = (self.stem(x, context),) * 2
+        for run in self.runs:
+            states = run_cells([self.cells[i] for i in run], run.start, mixed, states)
+        return self.classifier(states[1], context)
 
 
 def reductions(cells: int) -> tuple[bool, ...]:
@@ -149,10 +156,13 @@ class Nb201Supernet(nnx.Module):
         self.classifier = Linear(channels, shape.classes)
 
     def __call__(self, mixture: dict[str, Array], x: Array, context: Pass) -> Array:
+        def mixed(cell: Nb201Cell, x: Array, index: Array) -> Array:
+            return cell(x, mixture["cell"], dataclasses.replace(context, key=jax.random.fold_in(context.key, index)))
+
         x = self.stem(x, context)
-        for i, cell in enumerate(self.cells):
-            inside = dataclasses.replace(context, key=jax.random.fold_in(context.key, i))
-            x = cell(x, mixture["cell"], inside) if isinstance(cell, Nb201Cell) else cell(x, context)
+        for run in equal_runs([type(cell) for cell in self.cells]):
+            cells = [self.cells[i] for i in run]
+            x = run_cells(cells, run.start, mixed, x) if isinstance(cells[0], Nb201Cell) else cells[0](x, context)
         return self.classifier(jax.nn.relu(self.lastact[0](x, context)), context)
 
 

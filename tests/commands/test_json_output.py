@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import pytest
 
-from jaxnas import cli, published, recipes, run, stored
+from jaxnas import cli, plan, published, recipes, run, stored
 from jaxnas.commands import VERBS
+from jaxnas.counting import COUNTERS
 from jaxnas.interop import golden
 from jaxnas.relaxations import initial_alphas
 from jaxnas.run_folder import ALPHAS, CONFIG, RunFolder, plain
@@ -48,6 +49,12 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
         next(argument for argument in arguments if hasattr(argument, "note")).note("an epoch")
         return RESULT
 
+    memory = plan.Memory(arguments=3, outputs=2, temporary=5, aliased=2, data=1)
+    monkeypatch.setattr(
+        plan,
+        "plan",
+        lambda *_: plan.Plan(1, 30, dict.fromkeys(COUNTERS, 7), 1, 1, 1, 0.0, 0.0, False, memory, "cpu", "cpu", None, ()),
+    )
     monkeypatch.setattr(run, "run", ran)
     monkeypatch.setattr(run, "train_only", ran)
     monkeypatch.setattr(stored, "test_accuracy", lambda *_: (0.5, 500))
@@ -67,6 +74,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 # What is typed, the exit code, and what a person reads of it.
 COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "search": (["search", "nb201-digits"], 0, "an epoch"),
+    "plan": (["plan", "nb201-digits"], 0, "1 parameters, 30 alphas"),
     "derive": (["derive", "searched"], 0, "|"),
     "train": (["train", NB201], 0, "an epoch"),
     "evaluate": (["evaluate", "searched"], 0, "test accuracy 50.00% on 500 images"),

@@ -1,0 +1,103 @@
+"""``jaxnas plan``: what a search would need, before it runs."""
+
+# No "from __future__ import annotations" here: tyro reads the annotations of a nested function.
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxnas import plan, recipes, run
+from jaxnas.commands.arguments import JsonTarget, parse, take_name
+from jaxnas.commands.json_output import json_output
+from jaxnas.data import Dataset, load, stand_in
+from jaxnas.errors import UserError
+
+
+def main(arguments: list[str]) -> int:
+    """Prints the plan; 1 where it does not fit the device, else 0.
+
+    The JSON is a ``Plan`` with ``total`` in its memory, ``fits`` (null where the device does not say) and ``data_missing``,
+    why the data set's files were not read, or null.
+    """
+    name, rest = take_name(arguments)
+    name = recipes.MAIN if name is None else name
+    recipe = recipes.find(name)
+
+    def planned(
+        recipe: Annotated[recipes.Recipe, tyro.conf.arg(name="")] = recipe,
+        data_dir: Path | None = None,
+        json: JsonTarget = None,
+    ) -> int:
+        """What a search would need.
+
+        Args:
+          recipe: values of the recipe.
+          data_dir: folder of the dataset's official files; without them their known shapes do.
+        """
+        with json_output(json) as write:
+            dataset, missing = _dataset(recipe.dataset, data_dir)
+            run.check(recipe, dataset)
+            if missing:
+                print(f"data      planned with the shapes of {recipe.dataset} as it is published, since: {missing}", flush=True)
+            found = plan.plan(recipe, dataset)
+            for line in _lines(name, recipe, found):
+                print(line)
+            memory = {**dataclasses.asdict(found.memory), "total": found.memory.total}
+            write({**dataclasses.asdict(found), "memory": memory, "fits": found.fits, "data_missing": missing})
+        return 1 if found.fits is False else 0
+
+    about = (
+        f"What a search with the recipe {name} would need: its step is compiled and not run, and nothing is written but the "
+        f"cache of compiled programs, in which the search then finds it. Recipes: {', '.join(recipes.RECIPES)}."
+    )
+    return parse(planned, rest, f"plan {name}", about)
+
+
+def _dataset(name: str, data_dir: Path | None) -> tuple[Dataset, str | None]:
+    """The data set or, where it cannot be read, its shapes and why."""
+    try:
+        return load(name, data_dir), None
+    except UserError as error:
+        known = stand_in(name)
+        if known is None:
+            raise
+        return known, str(error)
+
+
+def _lines(name: str, recipe: recipes.Recipe, found: plan.Plan) -> Iterator[str]:
+    search, memory = recipe.search, found.memory
+    steps = found.epochs * found.steps_per_epoch
+    how = "loaded from the cache" if found.from_cache else "compiled"
+    yield f"recipe    {name}, seed {recipe.seed}"
+    yield f"device    {found.kind} ({found.platform})"
+    yield (
+        f"supernet  {search.space}, C={search.channels}, {search.cells} cells: {found.parameters:,} parameters, "
+        f"{found.alphas} alphas"
+    )
+    yield (
+        f"forward   {found.multiply_adds['conv_linear']:,} multiply-adds an image in convolutions and linear layers; "
+        f"{found.multiply_adds['nasbench201']:,} as NAS-Bench-201 counts"
+    )
+    yield f"steps     {found.epochs} epochs of {found.steps_per_epoch:,}, {steps:,} in all, batch {found.batch}"
+    yield f"program   traced in {found.trace_seconds:.1f} s, {how} in {found.compile_seconds:.1f} s"
+    yield (
+        f"memory    {_size(memory.total)}: arguments {_size(memory.arguments)} (of which data {_size(memory.data)}) "
+        f"+ outputs {_size(memory.outputs)} + temporary {_size(memory.temporary)} - aliased {_size(memory.aliased)}"
+    )
+    if found.free is None:
+        yield "fits      unknown: the device does not say how much memory it has"
+    elif found.fits:
+        yield f"fits      yes: {_size(found.free)} are free"
+    else:
+        yield f"fits      NO: {_size(found.free)} are free"
+        for change in found.advice:
+            yield f"          change: {change}"
+        yield "          plan again with a change to see what it needs"
+    yield "The training of what is found is not planned."
+
+
+def _size(number: int) -> str:
+    return f"{number / 2**20:,.1f} MiB"

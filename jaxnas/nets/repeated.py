@@ -1,0 +1,55 @@
+"""Equal cells in a row, run through one body: the program holds one of them, whatever their number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array, lax
+
+Body = Callable[[Any, Any, Array], Any]
+"""``body(cell, carry, index) -> carry``, the carry in the same form."""
+
+
+def equal_runs(configurations: Sequence[Any]) -> list[range]:
+    """Maximal runs of equal neighbours.
+
+    >>> equal_runs(["a", "b", "b", "c"])
+    [range(0, 1), range(1, 3), range(3, 4)]
+    """
+    starts = [i for i, one in enumerate(configurations) if i == 0 or one != configurations[i - 1]]
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(configurations)], strict=True)]
+
+
+def run_cells(cells: Sequence[Any], first: int, body: Body, carry: Any) -> Any:
+    """Runs cells one after the other; their moments are left in the cells.
+
+    Args:
+      cells: modules of the same structure and shapes.
+      first: index of the first of them in the network.
+      body: what one of them does.
+      carry: what goes from cell to cell.
+    """
+    split = [nnx.split(cell, nnx.Param, nnx.BatchStat) for cell in cells]
+    graph = split[0][0]
+
+    def step(carry: Any, inputs: Any) -> tuple[Any, Any]:
+        weights, statistics, index = inputs
+        cell = nnx.merge(graph, weights, statistics, copy=True)
+        carry = body(cell, carry, index)
+        return carry, nnx.to_pure_dict(nnx.state(cell, nnx.BatchStat))
+
+    if len(cells) == 1:
+        carry, moments = step(carry, (*(nnx.to_pure_dict(state) for state in split[0][1:]), jnp.asarray(first)))
+        nnx.update(cells[0], moments)
+        return carry
+    stacked = [
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *(nnx.to_pure_dict(one[kind]) for one in split)) for kind in (1, 2)
+    ]
+    carry, moments = lax.scan(step, carry, (*stacked, first + jnp.arange(len(cells))))
+    for i, cell in enumerate(cells):
+        nnx.update(cell, jax.tree.map(lambda a, i=i: a[i], moments))
+    return carry

@@ -1,0 +1,97 @@
+"""A profile of a stage: what the viewers read, and that the stage does not notice."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import Array
+
+from jaxnas.compiling import Compiled
+from jaxnas.errors import UserError
+from jaxnas.feeding import Stage, epochs_of_steps
+from jaxnas.profiling import check_folder, trace_file
+
+SIZE, STEPS_PER_EPOCH = 96, 4  # Large enough that XLA:CPU does not run the whole loop as one kernel
+
+
+class Kept:
+    """A report that keeps the compiled program."""
+
+    def begin(self, state: Any) -> tuple[Any, int]:
+        return state, 0
+
+    def compiled(self, compiled: Compiled) -> None:
+        self.program = compiled.call
+
+    def progress(self, *_: Any) -> None:
+        pass
+
+    def epoch(self, *_: Any) -> None:
+        pass
+
+
+def power_iteration(folder: Path | None) -> tuple[dict[str, Array], Any]:
+    """The state after an epoch of matrix products, and the compiled program."""
+
+    def start() -> dict[str, Array]:
+        return {"step": jnp.zeros((), jnp.int32), "vector": jnp.ones(SIZE)}
+
+    def step(state: Any, data: Any, rows: Array) -> tuple[Any, dict[str, Array]]:
+        vector = data @ state["vector"] + rows.sum()
+        return {"step": state["step"] + 1, "vector": vector / jnp.abs(vector).max()}, {"train_loss": vector.sum()}
+
+    matrix = np.random.default_rng(0).random((SIZE, SIZE), np.float32)
+    stage = Stage(step, start, matrix, lambda _: (jnp.arange(2 * STEPS_PER_EPOCH).reshape(-1, 2),), 1, STEPS_PER_EPOCH)
+    report: Any = Kept()
+    state, _ = epochs_of_steps(stage, report, folder)
+    return state, report.program
+
+
+@pytest.fixture(scope="module")
+def profiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Array], Any]:
+    folder = tmp_path_factory.mktemp("profiled") / "profile"
+    return folder, *power_iteration(folder)
+
+
+def test_the_trace_holds_the_operations_of_three_steps(profiled: tuple[Path, Any, Any]) -> None:
+    folder, _, program = profiled
+    events = json.loads(gzip.decompress(trace_file(folder).read_bytes()))["traceEvents"]
+    ran = [event["args"]["hlo_op"] for event in events if event.get("args", {}).get("hlo_module") == "jit_run"]
+    text = program.as_text()
+    instructions = set(re.findall(r"^\s*(?:ROOT )?%?([\w.-]+) = ", text, re.MULTILINE))
+    assert ran and set(ran) <= instructions
+    # The one product of the step; the first step, which warms up, is not in the trace.
+    (product,) = re.findall(r"%([\w.-]+) = \S+ dot\(", text)
+    assert ran.count(product) == 3
+    assert list(folder.glob("plugins/profile/*/*.xplane.pb"))
+
+
+def test_a_stage_comes_to_the_same_with_a_profile(profiled: tuple[Path, Any, Any]) -> None:
+    _, state, _ = profiled
+    assert int(state["step"]) == STEPS_PER_EPOCH
+    jax.tree.map(np.testing.assert_array_equal, state, power_iteration(None)[0])
+
+
+def test_a_profile_is_replaced_only_when_asked(profiled: tuple[Path, Any, Any], tmp_path: Path) -> None:
+    folder, _, _ = profiled
+    check_folder(tmp_path / "new", overwrite=False)
+    with pytest.raises(UserError, match="holds a profile. Give --overwrite"):
+        check_folder(folder, overwrite=False)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="is a file, not a folder"):
+        check_folder(tmp_path / "file", overwrite=True)
+
+    (old := folder / "plugins" / "profile" / "old").mkdir()
+    (folder / "notes.txt").write_text("mine")
+    check_folder(folder, overwrite=True)
+    power_iteration(folder)
+    assert not old.exists() and (folder / "notes.txt").read_text() == "mine"
+    assert trace_file(folder).exists()
