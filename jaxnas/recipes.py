@@ -68,6 +68,8 @@ class SearchRecipe:
       momentum, nesterov, weight_decay, clip: of the weights' SGD; the clip is of the global norm.
       alpha_learning_rate, alpha_b1, alpha_b2, alpha_weight_decay: of the alphas' Adam.
       augmentation: of both halves.
+      dtype: bfloat16 computes the supernet's cells in it; weights, alphas, moments, losses and optimizers stay in float32.
+      rematerialise: run every cell again for its gradient: less memory, one more forward pass.
     """
 
     space: Literal["darts", "nb201", "s1", "s2", "s3", "s4"] = "darts"
@@ -94,6 +96,8 @@ class SearchRecipe:
     alpha_b2: float = 0.999
     alpha_weight_decay: float = 1e-3
     augmentation: Augmentation = Augmentation()
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    rematerialise: bool = False
 
     def __post_init__(self) -> None:
         _known(self)

@@ -133,7 +133,7 @@ def search_network(recipe: SearchRecipe, dataset: Dataset) -> Network:
     """
     size = network_image_size(recipe.augmentation, dataset)
     shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, recipe.affine)
-    return supernet(recipe.build_space(), shape)
+    return supernet(recipe.build_space(), shape, recipe.dtype, recipe.rematerialise)
 
 
 def search_stage(recipe: Recipe, dataset: Dataset, network: Network, steps: int | None = None) -> Stage:

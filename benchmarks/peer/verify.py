@@ -1,9 +1,11 @@
 """The peer's conformance: its supernets and steps against the numeric records that jaxnas is held to.
 
-    python -m benchmarks.peer.verify GOLDEN.npz ...
+    python -m benchmarks.peer.verify GOLDEN.npz ... --json FILE
 
-Both forms are compared, in float64 and in float32, by the error and the limits of :mod:`jaxnas.interop.golden`; records of
-derived networks are not the peer's concern.
+Every form in every layout is compared, in float64 and in float32, by the error and the limits of
+:mod:`jaxnas.interop.golden`, and once more in float32 with the signs of ReLUs as in float64 (see ``kinks``). That last
+comparison tells why a form fails; it passes only by the first two, and only what passes is measured
+(``benchmarks.search_step``). Records of derived networks are not the peer's concern.
 """
 
 # PyTorch is in the benchmarks' environment only: elsewhere a type checker knows nothing of it.
@@ -11,8 +13,10 @@ derived networks are not the peer's concern.
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,9 +25,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import Hypergradient, StepValues
+from benchmarks.peer import kinks
 from benchmarks.peer.modules import Size
-from benchmarks.peer.side import FORMS
+from benchmarks.peer.side import FORMS, LAYOUTS
 from benchmarks.peer.steps import Batch, Search
+from benchmarks.search_step import run_facts
 from jaxnas.errors import UserError
 from jaxnas.interop import golden
 from jaxnas.interop.golden_record import Comparison, Record
@@ -33,24 +39,33 @@ NOT_OURS = ("genotype", "gdas/")
 """Begins of the keys of what the peer does not do: deriving, GDAS."""
 
 
-def compare(form: str) -> Callable[[Record, str], Iterator[Comparison]]:
-    """What :mod:`jaxnas.interop.golden` is to compare, computed by a form of the peer."""
+def compare(form: str, layout: torch.memory_format) -> Callable[[Record, str], Iterator[Comparison]]:
+    """What :mod:`jaxnas.interop.golden` is to compare, computed by a form of the peer in a layout."""
 
     def comparisons(record: Record, precision: str) -> Iterator[Comparison]:
         for key in [key for key in record.arrays if key.startswith(NOT_OURS)]:
             del record.arrays[key]
         if "genotype" in record.meta:
             raise UserError(f"{record.name} is the record of a derived network; name those of supernets.")
-        yield from (_darts if record.meta["space"] == "darts" else _nb201)(record, form, getattr(torch, precision))
+        dtype = getattr(torch, precision)
+        yield from (_darts if record.meta["space"] == "darts" else _nb201)(record, form, layout, dtype)
 
     return comparisons
 
 
-def _search(record: Record, form: str, dtype: torch.dtype, alphas: Mapping[str, str], values: StepValues) -> Search:
+def _search(
+    record: Record,
+    form: str,
+    layout: torch.memory_format,
+    dtype: torch.dtype,
+    alphas: Mapping[str, str],
+    values: StepValues,
+) -> Search:
     """A search at the record's state."""
     meta = record.meta
     cells = meta["layers"] if meta["space"] == "darts" else meta["N"]
-    model = FORMS[form, meta["space"]](Size(meta["C"], cells, meta["classes"], meta.get("affine", False))).to(dtype)
+    model = FORMS[form, meta["space"]](Size(meta["C"], cells, meta["classes"], meta.get("affine", False)))
+    model = model.to(dtype=dtype, memory_format=layout)  # pyright: ignore[reportCallIssue]
     model.load_state_dict({name: torch.from_numpy(array) for name, array in record.under("weight/").items()})
     # Copies: the step changes them in place, and the record is compared with afterwards.
     leaves = {kind: torch.tensor(record[key], dtype=dtype, requires_grad=True) for kind, key in alphas.items()}
@@ -78,8 +93,8 @@ def _values(record: Record, alphas_first: bool) -> StepValues:
     )
 
 
-def _batch(record: Record, images: str, labels: str, dtype: torch.dtype) -> Batch:
-    return torch.from_numpy(record[images]).to(dtype), torch.from_numpy(record[labels])
+def _batch(record: Record, images: str, labels: str, layout: torch.memory_format, dtype: torch.dtype) -> Batch:
+    return torch.from_numpy(record[images]).to(dtype, memory_format=layout), torch.from_numpy(record[labels])
 
 
 def _rate(search: Search, rate: float) -> None:
@@ -113,12 +128,13 @@ def _updates(
         before[name], ours_before[name] = reference, ours
 
 
-def _darts(record: Record, form: str, dtype: torch.dtype) -> Iterator[Comparison]:
+def _darts(record: Record, form: str, layout: torch.memory_format, dtype: torch.dtype) -> Iterator[Comparison]:
     meta = record.meta
-    search = _search(record, form, dtype, {kind: f"alphas_{kind}" for kind in KINDS}, _values(record, alphas_first=True))
+    alphas = {kind: f"alphas_{kind}" for kind in KINDS}
+    search = _search(record, form, layout, dtype, alphas, _values(record, alphas_first=True))
     _rate(search, meta["learning_rates"][0])
     batches = [
-        [_batch(record, f"x_{half}_nchw{suffix}", f"y_{half}{suffix}", dtype) for half in ("train", "valid")]
+        [_batch(record, f"x_{half}_nchw{suffix}", f"y_{half}{suffix}", layout, dtype) for half in ("train", "valid")]
         for suffix in ("", *(f"_step{i}" for i in range(2, len(meta["learning_rates"]) + 1)))
     ]
     train, valid = batches[0]
@@ -153,10 +169,10 @@ def _darts(record: Record, form: str, dtype: torch.dtype) -> Iterator[Comparison
         yield from _updates(record, prefix, update, before, ours_before, search.state())
 
 
-def _nb201(record: Record, form: str, dtype: torch.dtype) -> Iterator[Comparison]:
-    search = _search(record, form, dtype, {"cell": "alphas"}, _values(record, alphas_first=False))
+def _nb201(record: Record, form: str, layout: torch.memory_format, dtype: torch.dtype) -> Iterator[Comparison]:
+    search = _search(record, form, layout, dtype, {"cell": "alphas"}, _values(record, alphas_first=False))
     _rate(search, record.meta["learning_rate"])
-    batch = _batch(record, "x_nchw", "y", dtype)
+    batch = _batch(record, "x_nchw", "y", layout, dtype)
     logits, weights, alphas = _gradients(search, batch)
     yield Comparison("logits", "value", "mixture/logits", logits, record["mixture/logits"])
     yield Comparison("losses", "value", "mixture/loss", search.loss(batch).detach(), record["mixture/loss"])
@@ -170,7 +186,7 @@ def _nb201(record: Record, form: str, dtype: torch.dtype) -> Iterator[Comparison
     before = {name: array for name, array in record.arrays.items() if name in ours_before}
     i = 1
     while record.under(f"step{i}/"):
-        halves = [_batch(record, f"step{i}/x_{half}_nchw", f"step{i}/y_{half}", dtype) for half in ("train", "valid")]
+        halves = [_batch(record, f"step{i}/x_{half}_nchw", f"step{i}/y_{half}", layout, dtype) for half in ("train", "valid")]
         metrics = search.step(halves[0], halves[1])
         names = {"loss_train": "train_loss", "loss_valid": "valid_loss", "grad_norm_before_clip": "gradient_norm"}
         for name, metric in names.items():
@@ -179,17 +195,63 @@ def _nb201(record: Record, form: str, dtype: torch.dtype) -> Iterator[Comparison
         i += 1
 
 
+def _summary(what: str, lines: Sequence[golden.Line], left: Sequence[str]) -> dict[str, Any]:
+    """Of one comparison, printed; what failed, each with its error."""
+    failed = [line for line in lines if not line.passed]
+    nearest = max(lines, key=lambda line: line.error / line.limit)
+    passed = not failed and not left
+    print(
+        f"  {'pass' if passed else 'FAIL'}  {what}: {len(lines)} quantities, {len(failed)} failed, {len(left)} keys left out; "
+        f"nearest to its limit: {nearest.quantity} ({nearest.worst}) {nearest.error:.1e} of {nearest.limit:.0e}"
+    )
+    for line in failed:
+        print(f"        {line.quantity}: worst {line.worst} {line.error:.1e} (limit {line.limit:.0e})")
+    return {
+        "passed": passed,
+        "quantities": len(lines),
+        "failed": {line.quantity: line.error for line in failed},
+        "largest_error_over_limit": nearest.error / nearest.limit,
+    }
+
+
+def verify(form: str, layout: str, path: Path) -> dict[str, Any]:
+    """One form in one layout against one file."""
+    print(f"{path.name}, {form}, {layout}:")
+    with mock.patch.object(golden, "comparisons", compare(form, LAYOUTS[layout])):
+        with kinks.recorded() as signs:
+            float64 = _summary("float64", *golden.verify(path, "float64", print))
+        with kinks.recorded() as own:
+            float32 = _summary("float32", *golden.verify(path, "float32", print))
+        changed, of = kinks.changed(own, signs)
+        print(f"        {changed} of {of} signs of ReLUs differ from those in float64")
+        with kinks.replayed(signs):
+            forced = _summary("float32, signs as in float64", *golden.verify(path, "float32", print))
+    return {
+        "family": golden.read(path).meta["space"],
+        "form": form,
+        "layout": layout,
+        "file": path.name,
+        "passed": float64["passed"] and float32["passed"],
+        "float64": float64,
+        "float32": float32 | {"signs_changed": changed, "signs": of},
+        "float32_signs_as_in_float64": forced,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare the peer with golden files.")
     parser.add_argument("files", nargs="+", type=Path, metavar="GOLDEN")
-    files = tuple(parser.parse_args().files)
+    parser.add_argument("--json", type=Path, help="write the record to this file, too")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)  # The networks are tiny: more threads would only wait for each other.
-    passed = True
-    for form in sorted({form for form, _ in FORMS}):
-        print(f"form {form}:")
-        with mock.patch.object(golden, "comparisons", compare(form)):
-            passed &= golden.verify_files(files, None)
-    sys.exit(0 if passed else 1)
+    forms = sorted({form for form, _ in FORMS})
+    found = [verify(form, layout, path) for path, form, layout in itertools.product(arguments.files, forms, LAYOUTS)]
+    passed = sum(one["passed"] for one in found)
+    print(f"{passed} of {len(found)} passed: forms, layouts and files")
+    if arguments.json is not None:
+        record = {**run_facts(), "device": "cpu", "torch": torch.__version__, "comparisons": found}
+        arguments.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    sys.exit(0 if passed == len(found) else 1)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 from jax import Array, lax
 
+from jaxnas.nets.rows import at_least_float32
+
 EPSILON = 1e-5  # PyTorch's default, which all the references keep.
 
 
@@ -12,7 +14,7 @@ def normalise_batch(x: Array, scale: Array | None = None, shift: Array | None = 
     """Rows brought to mean 0 and variance 1 in every channel, then scaled and shifted.
 
     Args:
-      x: rows.
+      x: rows; of bfloat16 the moments are formed, and returned, in float32.
       scale, shift: ``[C]``; none are 1 and 0.
 
     Returns:
@@ -23,17 +25,18 @@ def normalise_batch(x: Array, scale: Array | None = None, shift: Array | None = 
     >>> y.round(2).tolist(), mean.tolist(), variance.tolist()
     ([[[-1.0, 1.0], [7.0, 7.0]]], [2.0, 5.0], [1.0, 0.0])
     """
+    dtype, x = x.dtype, x.astype(at_least_float32(x.dtype))
     mean = x.mean((0, 2), keepdims=True)
     variance = ((x - mean) ** 2).mean((0, 2), keepdims=True)
     y = (x - mean) * lax.rsqrt(variance + EPSILON)
-    return _affine(y, scale, shift), mean[0, :, 0], variance[0, :, 0]
+    return _affine(y, scale, shift).astype(dtype), mean[0, :, 0], variance[0, :, 0]
 
 
 @jax.jit
 def normalise_by(x: Array, mean: Array, variance: Array, scale: Array | None = None, shift: Array | None = None) -> Array:
     """Rows normalised by moments that are given, all ``[C]``; a function by name in a trace, where the counters find it."""
     y = (x - mean[None, :, None]) * lax.rsqrt(variance + EPSILON)[None, :, None]
-    return _affine(y, scale, shift)
+    return _affine(y, scale, shift).astype(x.dtype)
 
 
 def _affine(y: Array, scale: Array | None, shift: Array | None) -> Array:

@@ -10,7 +10,7 @@ from jax import Array
 
 from jaxnas.nets.network import Template
 from jaxnas.nets.operations import BatchNorm, Convolution, Layers, Pass, Relu, weight
-from jaxnas.nets.rows import windows
+from jaxnas.nets.rows import at_least_float32, windows
 
 
 def cifar_stem(channels: int) -> Layers:
@@ -37,7 +37,7 @@ class Linear(nnx.Module):
 
     def __call__(self, x: Array, context: Pass) -> Array:
         h, c, _ = x.shape
-        pooled_CxN = x.reshape(h, c, -1, context.batch).mean((0, 2))
+        pooled_CxN = x.astype(at_least_float32(x.dtype)).reshape(h, c, -1, context.batch).mean((0, 2))
         return (self.weight[...] @ pooled_CxN).T + self.bias[...]
 
 

@@ -9,6 +9,7 @@ keep all states once for every edge.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -64,13 +65,14 @@ class MixedEdges(nnx.Module):
         """
         if not self.edges:  # Between the nodes of a reduction cell of one node.
             return nodes
-        graphs, weights, statistics, costly = {}, {}, {}, {}
+        kinds, weights, statistics = [], {}, {}
         for name in self.names:
-            graphs[name], parameters, running = nnx.split(self.stacks[name], nnx.Param, nnx.BatchStat)
+            graph, parameters, running = nnx.split(self.stacks[name], nnx.Param, nnx.BatchStat)
             weights[name], statistics[name] = nnx.to_pure_dict(parameters), nnx.to_pure_dict(running)
-            costly[name] = bool(getattr(self.stacks[name], "costly", 0))
-        run = _runner(self.edges, self.names, graphs, costly, self.chained, context)
-        nodes, moments = run(weights, jnp.asarray(mixture), sources, nodes, statistics, jax.random.key_data(context.key))
+            kinds.append(_Kind(name, graph, bool(getattr(self.stacks[name], "costly", 0))))
+        key_data, implementation = jax.random.key_data(context.key), str(jax.random.key_impl(context.key))
+        run = _runner(self.edges, tuple(kinds), self.chained, context.batch, context.training, implementation)
+        nodes, moments = run(weights, jnp.asarray(mixture), sources, nodes, statistics, key_data, context.scalars)
         for name in self.names:
             nnx.update(self.stacks[name], moments[name])
         return nodes
@@ -83,18 +85,22 @@ def _stack(name: str, count: int, channels: int, stride: int, style: Style) -> n
     return nnx.merge(graph, jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), state))
 
 
-def _runner(
-    edges: tuple[MixedEdge, ...],
-    names: tuple[str, ...],
-    graphs: dict[str, Any],
-    costly: dict[str, bool],
-    chained: bool,
-    context: Pass,
-) -> Any:
-    """The function of the edges, with its own backward pass.
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """A kind of candidate: its module but for arrays, and whether its first layers' result is kept for the backward pass."""
 
-    ``costly`` tells the operations whose first layers' result is kept for the backward pass; all else is computed again.
-    """
+    name: str
+    graph: Any
+    costly: bool
+
+
+@functools.cache
+def _runner(
+    edges: tuple[MixedEdge, ...], kinds: tuple[_Kind, ...], chained: bool, batch: int, training: bool, key_implementation: str
+) -> Any:
+    """The function of the edges, with its own backward pass; equal edges get the same, so that JAX traces it once."""
+    names = tuple(kind.name for kind in kinds)
+    graphs, costly = {kind.name: kind.graph for kind in kinds}, {kind.name: kind.costly for kind in kinds}
     # NumPy's: an array of JAX made here would belong to the trace in which the runner is built, not to that of its passes.
     sources_of, targets_of, rows_of = (np.array([getattr(edge, end) for edge in edges]) for end in ("source", "target", "row"))
     columns, slots = {}, {}
@@ -104,38 +110,39 @@ def _runner(
         # Position of the edge's operation in its stack; -1 where the edge does not have it.
         slots[name] = np.where(present, np.cumsum(present) - 1, -1)
 
-    def first(name: str, weights: Weights, statistics: Any, x: Array) -> Array:
+    def first(name: str, weights: Weights, statistics: Any, x: Array, inside: Pass) -> Array:
         module = nnx.merge(graphs[name], weights, statistics, copy=True)
-        return module.first(x, context) if costly[name] else x
+        return module.first(x, inside) if costly[name] else x
 
-    def rest(name: str, weights: Weights, statistics: Any, x: Array, key: Array) -> tuple[Array, Any]:
+    def rest(name: str, weights: Weights, statistics: Any, x: Array, inside: Pass) -> tuple[Array, Any]:
         module = nnx.merge(graphs[name], weights, statistics, copy=True)
-        y = (module.rest if costly[name] else module)(x, dataclasses.replace(context, key=key))
+        y = (module.rest if costly[name] else module)(x, inside)
         return y, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
-    def edge_key(key_data: Array, e: Array) -> Array:
+    def inside_edge(key_data: Array, scalars: dict[str, Array], e: Array) -> Pass:
         # By the row, not by e: the two groups of edges of a reduction cell must not draw the same noise.
-        return jax.random.fold_in(jax.random.wrap_key_data(key_data, impl=jax.random.key_impl(context.key)), _at(rows_of, e))
+        key = jax.random.fold_in(jax.random.wrap_key_data(key_data, impl=key_implementation), _at(rows_of, e))
+        return Pass(batch, training, key, scalars)
 
     def where_present(name: str, e: Array, then: Any, otherwise: Any) -> Any:
         """``then()`` on edges that have the operation, at run time; ``otherwise()`` has the same form."""
         return lax.cond(_at(slots[name], e) >= 0, then, otherwise)
 
     def run_edges(
-        weights: Weights, mixture: Array, sources: Array, nodes: Array, statistics: Any, key_data: Array
+        weights: Weights, mixture: Array, sources: Array, nodes: Array, statistics: Any, key_data: Array, scalars: Any
     ) -> tuple[tuple[Array, Any], dict[str, Array]]:
         def edge(carry: Any, e: Array) -> Any:
             nodes, moments = carry
             x = _take(nodes if chained else sources, _at(sources_of, e))
             y = _take(nodes, _at(targets_of, e))
-            kept = {}
+            inside, kept = inside_edge(key_data, scalars, e), {}
             for name in names:
 
                 def present(name: str = name, y: Array = y, moments: Any = moments[name]) -> Any:
                     at = _at(slots[name], e)
                     w, running = _take(weights[name], at), _take(statistics[name], at)
-                    z = first(name, w, running, x)
-                    out, found = rest(name, w, running, z, edge_key(key_data, e))
+                    z = first(name, w, running, x, inside)
+                    out, found = rest(name, w, running, z, inside)
                     y = y + mixture[_at(rows_of, e), _at(columns[name], e)].astype(y.dtype) * out
                     return y, _put(moments, found, at), [z] if costly[name] else []
 
@@ -152,7 +159,7 @@ def _runner(
         return run_edges(*inputs)[0]
 
     def backward(residuals: Any, cotangents: Any) -> Any:
-        weights, mixture, sources, states, statistics, key_data, kept = residuals
+        weights, mixture, sources, states, statistics, key_data, scalars, kept = residuals
         grad_nodes = cotangents[0]  # The moments are data: nothing flows back through them.
 
         def edge(carry: Any, inputs: Any) -> tuple[Any, None]:
@@ -160,7 +167,7 @@ def _runner(
             grad_weights, grad_mixture, grad_sources, grad_nodes = carry
             x = _take(states if chained else sources, _at(sources_of, e))
             g = _take(grad_nodes, _at(targets_of, e))
-            grad_x = jnp.zeros_like(x)
+            grad_x, inside = jnp.zeros_like(x), inside_edge(key_data, scalars, e)
             for name in names:
 
                 def present(name: str = name, so_far: Any = (grad_weights[name], grad_mixture, grad_x)) -> Any:
@@ -168,12 +175,12 @@ def _runner(
                     at, weight = _at(slots[name], e), mixture[_at(rows_of, e), _at(columns[name], e)].astype(g.dtype)
                     w, running = _take(weights[name], at), _take(statistics[name], at)
                     # The value here is used by nobody, and so not computed, where the first layers' result was kept.
-                    z, pull_first = jax.vjp(lambda w, x: first(name, w, running, x), w, x)
+                    z, pull_first = jax.vjp(lambda w, x: first(name, w, running, x, inside), w, x)
                     (z,) = kept[name] or (z,)
-                    out, pull = jax.vjp(lambda w, z: rest(name, w, running, z, edge_key(key_data, e))[0], w, z)
+                    out, pull = jax.vjp(lambda w, z: rest(name, w, running, z, inside)[0], w, z)
                     dw, dz = pull(weight * g)
                     dw_first, dx = pull_first(dz)
-                    dm = (out * g).sum().astype(mixture.dtype)
+                    dm = (out * g).sum(dtype=mixture.dtype)
                     dw = jax.tree.map(jnp.add, dw, dw_first) if costly[name] else dw
                     return (
                         _put(grad_weights, dw, at),
@@ -193,18 +200,18 @@ def _runner(
 
         zeros = jax.tree.map(jnp.zeros_like, (weights, mixture, sources))
         carry, _ = lax.scan(edge, (*zeros, grad_nodes), (jnp.arange(len(edges)), kept), reverse=True)
-        no_statistics = jax.tree.map(jnp.zeros_like, statistics)
-        return (*carry, no_statistics, np.zeros(key_data.shape, jax.dtypes.float0))
+        nothing = jax.tree.map(jnp.zeros_like, (statistics, scalars))
+        return (*carry, nothing[0], np.zeros(key_data.shape, jax.dtypes.float0), nothing[1])
 
     def forward_with_residuals(
-        weights: Weights, mixture: Array, sources: Array, nodes: Array, statistics: Any, key_data: Array
+        weights: Weights, mixture: Array, sources: Array, nodes: Array, statistics: Any, key_data: Array, scalars: Any
     ) -> Any:
-        carry, kept = run_edges(weights, mixture, sources, nodes, statistics, key_data)
-        return carry, (weights, mixture, sources, carry[0] if chained else None, statistics, key_data, kept)
+        carry, kept = run_edges(weights, mixture, sources, nodes, statistics, key_data, scalars)
+        return carry, (weights, mixture, sources, carry[0] if chained else None, statistics, key_data, scalars, kept)
 
     run = jax.custom_vjp(forward)
     run.defvjp(forward_with_residuals, backward)
-    return run
+    return jax.jit(run)
 
 
 def _at(table: np.ndarray, e: Array) -> Array:

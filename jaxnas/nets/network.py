@@ -22,6 +22,9 @@ Statistics = Any
 Template = Literal["cifar", "imagenet"]
 """The two networks that DARTS builds of its cells: one has a stem at full size, one two stems that halve images thrice."""
 
+Dtype = Literal["float32", "bfloat16"]
+"""In what the inside of a network is computed; ``float32`` stands for the images' own type."""
+
 HALVINGS: dict[Template, int] = {"cifar": 2, "imagenet": 5}
 """How often a template halves an image, stems and reductions together."""
 
@@ -85,7 +88,7 @@ class Network:
     parameters: int
 
 
-def network(build: Callable[[], Any]) -> Network:
+def network(build: Callable[[], Any], dtype: Dtype = "float32") -> Network:
     """Wraps a module; ``build()`` describes it, and calling it takes ``(mixture, rows, Pass)``."""
     graph, abstract_weights, abstract_statistics = nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat)
     placeholder = nnx.to_pure_dict(abstract_statistics)
@@ -123,7 +126,9 @@ def network(build: Callable[[], Any]) -> Network:
         if training:
             statistics = jax.tree.map(lambda a: jnp.zeros(a.shape, images.dtype), placeholder)
         module = nnx.merge(graph, weights, statistics, copy=True)
-        outputs = module(mixture, to_rows(images), Pass(images.shape[0], training, key, scalars))
+        x = to_rows(images)
+        x = x.astype(jnp.bfloat16) if dtype == "bfloat16" else x
+        outputs = module(mixture, x, Pass(images.shape[0], training, key, scalars))
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
     return Network(init=init, forward=forward, parameters=size)

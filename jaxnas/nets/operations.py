@@ -112,8 +112,8 @@ class Convolution(nnx.Module):
         self.bias = weight((c_out,), fan_in) if bias else None
 
     def __call__(self, x: Array, context: Pass) -> Array:
-        y = primitives.convolution(x, self.weight[...], context.batch, self.stride, self.padding)
-        return y if self.bias is None else y + self.bias[...][None, :, None]
+        y = primitives.convolution(x, self.weight[...].astype(x.dtype), context.batch, self.stride, self.padding)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)[None, :, None]
 
 
 class Depthwise(nnx.Module):
@@ -122,7 +122,7 @@ class Depthwise(nnx.Module):
         self.weight = weight((channels, kernel, kernel), kernel**2)
 
     def __call__(self, x: Array, context: Pass) -> Array:
-        return primitives.depthwise(x, self.weight[...], context.batch, self.stride, self.dilation)
+        return primitives.depthwise(x, self.weight[...].astype(x.dtype), context.batch, self.stride, self.dilation)
 
 
 class BatchNorm(nnx.Module):

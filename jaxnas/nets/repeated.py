@@ -24,7 +24,7 @@ def equal_runs(configurations: Sequence[Any]) -> list[range]:
     return [range(start, end) for start, end in zip(starts, [*starts[1:], len(configurations)], strict=True)]
 
 
-def run_cells(cells: Sequence[Any], first: int, body: Body, carry: Any) -> Any:
+def run_cells(cells: Sequence[Any], first: int, body: Body, carry: Any, rematerialise: bool) -> Any:
     """Runs cells one after the other; their moments are left in the cells.
 
     Args:
@@ -32,6 +32,7 @@ def run_cells(cells: Sequence[Any], first: int, body: Body, carry: Any) -> Any:
       first: index of the first of them in the network.
       body: what one of them does.
       carry: what goes from cell to cell.
+      rematerialise: for the gradient keep only what goes from cell to cell, and run each cell again.
     """
     split = [nnx.split(cell, nnx.Param, nnx.BatchStat) for cell in cells]
     graph = split[0][0]
@@ -42,6 +43,8 @@ def run_cells(cells: Sequence[Any], first: int, body: Body, carry: Any) -> Any:
         carry = body(cell, carry, index)
         return carry, nnx.to_pure_dict(nnx.state(cell, nnx.BatchStat))
 
+    if rematerialise:
+        step = jax.checkpoint(step, prevent_cse=len(cells) == 1)  # In a scan there is nothing to be merged with.
     if len(cells) == 1:
         carry, moments = step(carry, (*(nnx.to_pure_dict(state) for state in split[0][1:]), jnp.asarray(first)))
         nnx.update(cells[0], moments)

@@ -8,8 +8,19 @@ and contiguous whatever the number of channels. ``to_rows`` and ``from_rows`` co
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import Array, lax
+
+
+def at_least_float32(dtype: Any) -> Any:
+    """The type in which sums over values of ``dtype`` are formed.
+
+    >>> at_least_float32(jnp.bfloat16), at_least_float32(jnp.float64)
+    (dtype('float32'), dtype('float64'))
+    """
+    return jnp.promote_types(dtype, jnp.float32)
 
 
 def to_rows(images_NxHxWxC: Array) -> Array:

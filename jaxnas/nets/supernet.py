@@ -13,7 +13,7 @@ from jax import Array
 from jaxnas.errors import UserError
 from jaxnas.nets.ends import Linear, cifar_stem
 from jaxnas.nets.mixed import MixedEdge, MixedEdges
-from jaxnas.nets.network import Network, Shape, network
+from jaxnas.nets.network import Dtype, Network, Shape, network
 from jaxnas.nets.operations import BatchNorm, Convolution, FactorizedReduce, Pass, Style, relu_conv_norm
 from jaxnas.nets.repeated import equal_runs, run_cells
 from jaxnas.nets.rows import windows
@@ -66,7 +66,8 @@ class DartsCell(nnx.Module):
 class DartsSupernet(nnx.Module):
     """The search network of DARTS (cnn/model_search.py): reduction cells at one and two thirds of the depth."""
 
-    def __init__(self, space: CellSpace, shape: Shape) -> None:
+    def __init__(self, space: CellSpace, shape: Shape, rematerialise: bool) -> None:
+        self.rematerialise = rematerialise
         width = 3 * shape.channels
         self.stem = cifar_stem(width)
         c_previous_previous = c_previous = width
@@ -90,7 +91,7 @@ class DartsSupernet(nnx.Module):
 
         states = (self.stem(x, context),) * 2
         for run in self.runs:
-            states = run_cells([self.cells[i] for i in run], run.start, mixed, states)
+            states = run_cells([self.cells[i] for i in run], run.start, mixed, states, self.rematerialise)
         return self.classifier(states[1], context)
 
 
@@ -141,7 +142,8 @@ class Nb201Cell(nnx.Module):
 class Nb201Supernet(nnx.Module):
     """The search network of NAS-Bench-201 (search_model_darts.py): three stages of N cells, residual reductions between."""
 
-    def __init__(self, space: CellSpace, shape: Shape) -> None:
+    def __init__(self, space: CellSpace, shape: Shape, rematerialise: bool) -> None:
+        self.rematerialise = rematerialise
         # The reference's convolutions carry a bias exactly where batch norm has none.
         style = Style(affine=shape.affine, conv_bias=not shape.affine)
         self.stem = cifar_stem(shape.channels)
@@ -162,15 +164,25 @@ class Nb201Supernet(nnx.Module):
         x = self.stem(x, context)
         for run in equal_runs([type(cell) for cell in self.cells]):
             cells = [self.cells[i] for i in run]
-            x = run_cells(cells, run.start, mixed, x) if isinstance(cells[0], Nb201Cell) else cells[0](x, context)
+            if isinstance(cells[0], Nb201Cell):
+                x = run_cells(cells, run.start, mixed, x, self.rematerialise)
+            else:
+                x = cells[0](x, context)
         return self.classifier(jax.nn.relu(self.lastact[0](x, context)), context)
 
 
-def supernet(space: CellSpace, shape: Shape) -> Network:
+def supernet(space: CellSpace, shape: Shape, dtype: Dtype = "float32", rematerialise: bool = False) -> Network:
     """The supernet of a space.
 
     Its ``forward`` normalises by the batch (statistics ``None``) or by running averages, and returns logits
     ``[N, classes]`` and the batch's moments, in the form of the statistics.
+
+    Args:
+      space: what is on the edges.
+      shape: size of the network.
+      dtype: ``bfloat16`` computes the cells in it; weights, moments, logits and all gradients of weights and mixture stay as
+        they are.
+      rematerialise: for gradients keep only what goes from cell to cell: less memory, one more forward pass.
 
     Raises:
       UserError: a size that the network cannot have, or another template than ``cifar``.
@@ -189,5 +201,5 @@ def supernet(space: CellSpace, shape: Shape) -> Network:
             )
         if shape.channels % 2:
             raise UserError(f"A DARTS network needs an even number of channels, got {shape.channels}.")
-        return network(lambda: DartsSupernet(space, shape))
-    return network(lambda: Nb201Supernet(space, shape))
+        return network(lambda: DartsSupernet(space, shape, rematerialise), dtype)
+    return network(lambda: Nb201Supernet(space, shape, rematerialise), dtype)

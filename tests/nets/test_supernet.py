@@ -58,7 +58,7 @@ def test_parameter_counts_of_nb201() -> None:
 # A cell of two nodes, five edges, on images of 4x4 (and 2x2 after reduction).
 
 N, C, SIZE = 2, 2, 4
-UNIFORM = (("none", "skip_connect", "nor_conv_1x1"),) * 5
+UNIFORM = (("none", "skip_connect", "nor_conv_3x3"),) * 5
 UNEVEN = (
     ("skip_connect", "dil_conv_3x3"),
     ("avg_pool_3x3", "none", "skip_connect"),

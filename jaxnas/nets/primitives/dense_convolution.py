@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxnas.nets.primitives.bilinear import bilinear_triple, outline_on_cpu
-from jaxnas.nets.rows import column_phase, column_taps, dilate, shift_columns
+from jaxnas.nets.rows import at_least_float32, column_phase, column_taps, dilate, shift_columns
 
 
 def _rows_under_taps(x: Array, kernel_height: int, stride: int, padding: int) -> list[Array]:
@@ -35,13 +35,14 @@ def _convolution(x: Array, k: Array, *, batch: int, stride: Any, padding: Any, i
     # [kh * C, H', W * N]: one large product. One for each row of the image runs at half the speed.
     stacked = jnp.concatenate([row.transpose(1, 0, 2) for row in _rows_under_taps(x, kh, sh, ph)])
     width = (x.shape[2] // batch + 2 * pw - kw) // sw + 1
-    terms = []
+    terms, total = [], at_least_float32(x.dtype)
     for phase, taps in column_taps(kw, sw, pw):
         matrix = jnp.concatenate([k[:, :, :, j].transpose(0, 2, 1).reshape(o, kh * c) for j, _ in taps])
-        products = lax.dot_general(matrix, column_phase(stacked, batch, sw, phase), (((1,), (0,)), ((), ())))
+        columns = column_phase(stacked, batch, sw, phase)
+        products = lax.dot_general(matrix, columns, (((1,), (0,)), ((), ())), preferred_element_type=total)
         for n, (_, offset) in enumerate(taps):
             terms.append(shift_columns(lax.slice_in_dim(products, n * o, (n + 1) * o), batch, offset, width))
-    return functools.reduce(lax.add, terms).transpose(1, 0, 2)
+    return functools.reduce(lax.add, terms).astype(x.dtype).transpose(1, 0, 2)
 
 
 def _grad_images(g: Array, k: Array, *, batch: int, stride: Any, padding: Any, image_shape: Any, kernel_shape: Any) -> Array:
@@ -70,11 +71,17 @@ def _grad_kernel(x: Array, g: Array, *, batch: int, stride: Any, padding: Any, i
         width = images[0].shape[2] // batch
         shifted = [shift_columns(g, batch, -offset, width) for _, offset in taps]
         stacked = shifted[0] if len(taps) == 1 else jnp.concatenate(shifted, axis=1)
-        # Per row, then summed: one product over all rows and columns needs both sides transposed.
-        products = jnp.stack([jnp.einsum("hol,hcl->hoc", stacked, image).sum(0) for image in images], axis=2)
+        products = jnp.stack([_summed_products(stacked, image) for image in images], axis=2)
         for n, (j, _) in enumerate(taps):
             columns_of_kernel[j] = products[n * o : (n + 1) * o]
     return jnp.stack([columns_of_kernel[j] for j in range(kw)], axis=3)
+
+
+def _summed_products(g: Array, x: Array) -> Array:
+    """``[H, O, L]`` times ``[H, C, L]`` to ``[O, C]``."""
+    # Per row, then summed: one product over all rows and columns needs both sides transposed.
+    products = jnp.einsum("hol,hcl->hoc", g, x, preferred_element_type=at_least_float32(g.dtype))
+    return products.sum(0).astype(g.dtype)
 
 
 _functions = _convolution, _grad_images, _grad_kernel

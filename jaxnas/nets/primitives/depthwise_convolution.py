@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array, lax
 
 from jaxnas.nets.primitives.bilinear import bilinear_triple
-from jaxnas.nets.rows import column_phase, column_taps, dilate, shift_columns, windows
+from jaxnas.nets.rows import at_least_float32, column_phase, column_taps, dilate, shift_columns, windows
 
 
 def _half(kernel_shape: tuple[int, ...], dilation: int) -> tuple[int, int]:
@@ -19,11 +19,14 @@ def _half(kernel_shape: tuple[int, ...], dilation: int) -> tuple[int, int]:
 
 def _depthwise(x: Array, k: Array, *, batch: int, stride: int, dilation: int, image_shape: Any, kernel_shape: Any) -> Array:
     """Sum over the window's positions of the image, shifted, times the kernel there."""
-    taps = k.reshape(1, k.shape[0], -1)
+    total = at_least_float32(x.dtype)
+    taps = k.astype(total).reshape(1, k.shape[0], -1)
     views = windows(x, kernel_shape[-2:], batch, (stride, stride), dilation, _half(kernel_shape, dilation))
     # lax, not jnp, which takes longer to trace: this is done for every tap of every kernel.
-    products = (lax.mul(view, lax.slice_in_dim(taps, i, i + 1, axis=2)) for i, view in enumerate(views))
-    return functools.reduce(lax.add, products)
+    products = (
+        lax.mul(lax.convert_element_type(view, total), lax.slice_in_dim(taps, i, i + 1, axis=2)) for i, view in enumerate(views)
+    )
+    return lax.convert_element_type(functools.reduce(lax.add, products), x.dtype)
 
 
 def _grad_images(g: Array, k: Array, *, batch: int, stride: int, dilation: int, image_shape: Any, kernel_shape: Any) -> Array:
@@ -46,15 +49,16 @@ def _grad_kernel(x: Array, g: Array, *, batch: int, stride: int, dilation: int, 
         images = column_phase(x_crl, batch, stride, phase)
         width = images.shape[2] // batch
         g_cjhl = jnp.stack([shift_columns(g_chl, batch, -offset, width) for _, offset in taps], axis=1)
-        total = jnp.zeros((c, len(taps), kh), g.dtype)
+        total = jnp.zeros((c, len(taps), kh), at_least_float32(g.dtype))
         for top in range(0, height, _BLOCK_ROWS):
             count = min(_BLOCK_ROWS, height - top)
             reach = (count - 1) * stride + dilation * (kh - 1) + 1
             block = lax.slice_in_dim(g_cjhl, top, top + count, axis=2).reshape(c, len(taps) * count, -1)
-            products = jnp.einsum("chl,crl->chr", block, lax.slice_in_dim(images, top * stride, top * stride + reach, axis=1))
-            total += products.reshape(c, len(taps), -1) @ _rows_of_kernel(kh, count, reach, stride, dilation).astype(g.dtype)
+            read = lax.slice_in_dim(images, top * stride, top * stride + reach, axis=1)
+            products = jnp.einsum("chl,crl->chr", block, read, preferred_element_type=total.dtype)
+            total += products.reshape(c, len(taps), -1) @ _rows_of_kernel(kh, count, reach, stride, dilation)
         for n, (j, _) in enumerate(taps):
-            columns_of_kernel[j] = total[:, n]
+            columns_of_kernel[j] = total[:, n].astype(g.dtype)
     return jnp.stack([columns_of_kernel[j] for j in range(kw)], axis=2)
 
 
