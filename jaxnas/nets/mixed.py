@@ -153,7 +153,7 @@ def _runner(
                 moments = {**moments, name: found}
             return (_put(nodes, y, _at(targets_of, e)), moments), kept
 
-        return lax.scan(edge, (nodes, statistics), jnp.arange(len(edges)))
+        return lax.scan(edge, (nodes, statistics), jnp.arange(len(edges), dtype=jnp.int32))
 
     def forward(*inputs: Any) -> Any:
         return run_edges(*inputs)[0]
@@ -199,7 +199,7 @@ def _runner(
             return (grad_weights, grad_mixture, grad_sources, grad_nodes), None
 
         zeros = jax.tree.map(jnp.zeros_like, (weights, mixture, sources))
-        carry, _ = lax.scan(edge, (*zeros, grad_nodes), (jnp.arange(len(edges)), kept), reverse=True)
+        carry, _ = lax.scan(edge, (*zeros, grad_nodes), (jnp.arange(len(edges), dtype=jnp.int32), kept), reverse=True)
         nothing = jax.tree.map(jnp.zeros_like, (statistics, scalars))
         return (*carry, nothing[0], np.zeros(key_data.shape, jax.dtypes.float0), nothing[1])
 
@@ -215,7 +215,7 @@ def _runner(
 
 
 def _at(table: np.ndarray, e: Array) -> Array:
-    return jnp.asarray(table)[e]
+    return jnp.asarray(table, jnp.int32)[e]
 
 
 def _take(stacked: Any, at: Array) -> Any:
