@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,17 +13,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jaxnas import estimators, methods, selection
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Dataset, augment
 from jaxnas.derive import derive
 from jaxnas.errors import UserError
+from jaxnas.estimators import ESTIMATORS
 from jaxnas.feeding import check_batch, epochs_of_steps, fresh_batches, index_batches
 from jaxnas.losses import cross_entropy
-from jaxnas.methods import darts
-from jaxnas.nets import Network, Shape, supernet
+from jaxnas.nets import ChainShape, Network, Shape, supernet
 from jaxnas.recipes import Recipe, SearchRecipe, Training
-from jaxnas.relaxations import initial_alphas
 from jaxnas.run_folder import (
     ALPHAS,
     CONFIG,
@@ -36,8 +37,8 @@ from jaxnas.run_folder import (
     RunFolder,
     plain,
 )
-from jaxnas.search import TRAIN_BATCH, VALID_BATCH, SearchState, draw, initial_state, search_step
-from jaxnas.spaces import CellSpace, Genotype, random_genotype, to_json, to_text
+from jaxnas.search import TRAIN_BATCH, VALID_BATCH, Method, SearchState, draw, initial_state, search_step
+from jaxnas.spaces import BlockSpace, CellSpace, Genotype, Space, random_genotype, to_json, to_text
 from jaxnas.training import network_image_size, network_of, train
 
 
@@ -132,12 +133,20 @@ def search_network(recipe: SearchRecipe, dataset: Dataset) -> Network:
       UserError: a size that it cannot have.
     """
     size = network_image_size(recipe.augmentation, dataset)
+    space = recipe.build_space()
+    if isinstance(space, BlockSpace):
+        return supernet(space, ChainShape(dataset.classes, size), recipe.share)
     shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, recipe.affine)
-    return supernet(recipe.build_space(), shape)
+    return supernet(space, shape, recipe.share)
 
 
 def search_cell(
-    recipe: Recipe, dataset: Dataset, network: Network, report: StageReport, steps: int | None = None
+    recipe: Recipe,
+    dataset: Dataset,
+    network: Network,
+    report: StageReport,
+    steps: int | None = None,
+    build: Callable[[SearchRecipe, Space, int], Method] = methods.build,
 ) -> tuple[SearchState, Compiled]:
     """The search alone: the state after the last step and the compiled program's seconds.
 
@@ -147,24 +156,28 @@ def search_cell(
       network: as from :func:`search_network`.
       report: told of progress.
       steps: do at most so many steps of one epoch.
+      build: makes the method of a recipe; one's own, to search with an estimator that recipes do not name.
 
     Raises:
       UserError: a loss that is not finite.
     """
     search = recipe.search
     halves = {"train": dataset.search_train, "valid": dataset.search_valid}
+    if search.order == "together":
+        halves = {"train": dataset.train, "valid": dataset.train}  # One level: the second batch is not read.
     sizes = {half: len(split.labels) for half, split in halves.items()}
     # The steps of an epoch are the training half's; a shorter validation half bounds them where it is gone through.
-    steps_per_epoch = (min(sizes.values()) if search.valid_order == "shuffled" else sizes["train"]) // search.batch
+    steps_per_epoch = (
+        min(sizes.values()) if search.valid_order == "shuffled" else sizes["train"]
+    ) // search.batch
     if steps is not None:
         steps_per_epoch = min(steps, steps_per_epoch)
     space = search.build_space()
-    method = darts(search, space, steps_per_epoch)
+    method = build(search, space, steps_per_epoch)
     keys = [jax.random.fold_in(jax.random.key(recipe.seed), purpose) for purpose in range(5)]
     weights, batch_statistics = network.init(keys[0])
-    state = initial_state(method, keys[2], weights, initial_alphas(space, keys[1]), batch_statistics)
-    loss = cross_entropy(network)
-    step = search_step(method, loss, loss)
+    state = initial_state(method, keys[2], weights, estimators.start(search, space, keys[1]), batch_statistics)
+    step = search_step(method, cross_entropy(network, search.label_smoothing), cross_entropy(network))
 
     def data_step(
         state: SearchState, data: Any, train_indices: Array, valid_indices: Array
@@ -186,7 +199,7 @@ def search_cell(
         )
 
     data = {half: {"images": jnp.asarray(split.images), "labels": jnp.asarray(split.labels)} for half, split in halves.items()}
-    epochs = 1 if steps else search.epochs
+    epochs = 1 if steps else search.warmup_epochs + search.epochs
     return epochs_of_steps(data_step, state, data, indices, epochs, steps_per_epoch, report)
 
 
@@ -238,7 +251,8 @@ def run(
     state, compiled = search_cell(recipe, dataset, network, SearchReport(console, folder, space))
     seconds.add_compilation(compiled)
     seconds.search = time.perf_counter() - began - compiled.trace_seconds - compiled.compile_seconds
-    genotype = derive(space, state.alphas)
+    genotype = _chosen(recipe, space, dataset, network, state)
+    write_genotype(folder, genotype, space.name)
     console.genotype(genotype)
 
     rng = np.random.Generator(np.random.PCG64([recipe.seed, 1]))
@@ -252,6 +266,16 @@ def run(
     folder.write_json(RESULT, result)
     console.last_screen(result, folder)
     return result
+
+
+def _chosen(recipe: Recipe, space: Space, dataset: Dataset, network: Network, state: SearchState) -> Genotype:
+    """The genotype of the strongest alphas, or of the highest accuracy where the estimator leaves that to the weights."""
+    estimator = recipe.search.estimator
+    if not ESTIMATORS[estimator].selects:
+        return derive(space, state.alphas)
+    compared = selection.candidates(estimator, space, state.alphas, recipe.seed)
+    key = jax.random.fold_in(jax.random.key(recipe.seed), 5)  # The search draws by 0 to 4.
+    return selection.best(compared, space, network, state.weights, dataset, key)[0]
 
 
 def train_only(

@@ -100,7 +100,11 @@ def network(build: Callable[[], Any]) -> Network:
             if "start" in metadata:
                 return jnp.full(shape, metadata["start"])
             taken += math.prod(shape)
-            return metadata["bound"] * values[taken - math.prod(shape) : taken].reshape(shape)
+            drawn = values[taken - math.prod(shape) : taken].reshape(shape)
+            if "deviation" in metadata:
+                # As jax.random.normal makes its values; -1 itself, one draw in 2**23, would become minus infinity.
+                return metadata["deviation"] * math.sqrt(2) * jax.lax.erf_inv(jnp.maximum(drawn, jnp.nextafter(-1.0, 0.0)))
+            return metadata["bound"] * drawn
 
         def values_of(state: nnx.State) -> Any:
             return nnx.to_pure_dict(jax.tree.map(start, state, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable)))
