@@ -47,7 +47,7 @@ class Console:
             "test (not seen by the search)": dataset.test,
         }
         train, devices = recipe.train, jax.devices()
-        method = f"DARTS, {search.hypergradient.replace('_', ' ')} hypergradient, {search.order.replace('_', ' ')}"
+        method = f"{search.estimator}, {search.hypergradient.replace('_', ' ')} hypergradient, {search.order.replace('_', ' ')}"
         rows = {
             "recipe": f"{name}, seed {recipe.seed}",
             "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",

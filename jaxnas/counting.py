@@ -19,7 +19,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn, Literal
 
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.nets import Network
-from jaxnas.spaces import CellSpace
+from jaxnas.spaces import Space
 
 COUNTERS = {
     "conv_linear": ("convolution", "linear"),
@@ -36,7 +36,7 @@ Constant = Callable[[], Any]
 """A value of the trace that depends on no input, evaluated only where a choice hangs on it."""
 
 
-def multiply_adds(network: Network, image_size: int, counter: str = "conv_linear", space: CellSpace | None = None) -> int:
+def multiply_adds(network: Network, image_size: int, counter: str = "conv_linear", space: Space | None = None) -> int:
     """Multiply-adds of a network for one image, in evaluation mode without auxiliary head.
 
     Args:
@@ -61,7 +61,7 @@ def multiply_adds(network: Network, image_size: int, counter: str = "conv_linear
     return sum(layers[kind] for kind in COUNTERS[counter])
 
 
-def by_layer(network: Network, image_size: int, space: CellSpace | None = None) -> Counter[str]:
+def by_layer(network: Network, image_size: int, space: Space | None = None) -> Counter[str]:
     """What the layers of each kind add to a count, with the arguments of :func:`multiply_adds`."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     weights, statistics = jax.eval_shape(network.init, key)

@@ -12,15 +12,16 @@ from jaxnas.nets import Network
 from jaxnas.search import Loss, Scalars
 
 
-def cross_entropy(network: Network) -> Loss:
+def cross_entropy(network: Network, smoothing: float = 0.0) -> Loss:
     """Mean cross-entropy of a supernet, with accuracy as a metric.
 
-    The batch is ``{"images": [N, H, W, 3] float, "labels": [N] int}``.
+    The batch is ``{"images": [N, H, W, 3] float, "labels": [N] int}``, with ``statistics`` where running averages are to be
+    used.
     """
 
     def loss(weights: Any, mixture: Any, batch: Any, key: Array, scalars: Scalars) -> tuple[Array, dict[str, Any]]:
-        logits, moments = network.forward(weights, mixture, batch["images"], key, scalars)
-        return mean_cross_entropy(logits, batch["labels"]), {
+        logits, moments = network.forward(weights, mixture, batch["images"], key, scalars, batch.get("statistics"))
+        return mean_cross_entropy(logits, batch["labels"], smoothing), {
             "moments": moments,
             "metrics": {"accuracy": accuracy(logits, batch["labels"])},
         }

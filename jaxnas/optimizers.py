@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,32 @@ def clipped(limit: float, optimizer: optax.GradientTransformation) -> optax.Grad
 def adam(learning_rate: float, b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
     """Adam with PyTorch's coupled weight decay: ``decay * w`` is added to the gradient before the moments (not AdamW)."""
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, b1=b1, b2=b2))
+
+
+def adam_by_entry(learning_rate: float, b1: float, b2: float, weight_decay: float) -> optax.GradientTransformation:
+    """:func:`adam` with a step count of its own for every entry.
+
+    Where a mask holds back what the optimizer keeps, the count is held back, too: so PyTorch's Adam treats parameters that
+    have no gradient in a step (ProxylessNAS's blocks whose active candidate is Zero).
+    """
+
+    def init(params: optax.Params) -> optax.OptState:
+        return {name: jax.tree.map(jnp.zeros_like, params) for name in ("count", "mu", "nu")}
+
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        kept: Any = state
+        count = jax.tree.map(lambda c: c + 1, kept["count"])
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, kept["mu"], updates)
+        nu = jax.tree.map(lambda n, g: b2 * n + (1 - b2) * g**2, kept["nu"], updates)
+
+        def step(c: Array, m: Array, n: Array) -> Array:
+            return -learning_rate * m / (1 - b1**c) / (jnp.sqrt(n / (1 - b2**c)) + 1e-8)
+
+        return jax.tree.map(step, count, mu, nu), {"count": count, "mu": mu, "nu": nu}
+
+    return optax.chain(optax.add_decayed_weights(weight_decay), optax.GradientTransformation(init, update))
 
 
 def cosine(

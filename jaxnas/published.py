@@ -13,8 +13,8 @@ import jax
 
 from jaxnas.counting import COUNTERS, by_layer
 from jaxnas.errors import UserError
-from jaxnas.nets import Shape, derived, supernet
-from jaxnas.spaces import PUBLISHED, CellSpace, Genotype, darts, from_text, nb201
+from jaxnas.nets import ChainShape, Shape, derived, supernet
+from jaxnas.spaces import PUBLISHED, BlockSpace, CellSpace, Genotype, Space, darts, from_text, nb201
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Row:
     """
 
     name: str
-    cells: Genotype | CellSpace
-    shape: Shape
+    cells: Genotype | Space
+    shape: Shape | ChainShape
     reference: str
     parameters: int | None = None
     multiply_adds: int | None = None
@@ -61,7 +61,7 @@ def check(row: Row) -> tuple[Figure, ...]:
     >>> [figure.passed for figure in check(Row("wrong", nb201(), Shape(16, 5, 10), "nobody", parameters=1))]
     [False]
     """
-    if isinstance(row.cells, CellSpace):
+    if isinstance(row.cells, CellSpace | BlockSpace):
         space, net = row.cells, supernet(row.cells, row.shape)
     else:
         space, net = None, derived(row.cells, row.shape, auxiliary=row.auxiliary_parameters is not None)
@@ -132,6 +132,7 @@ _DRNAS = "xiangning-chen/DrNAS f2caa4d"
 _SNAS = "SNAS-Series/SNAS-Series"
 _SDARTS = "xiangning-chen/SmoothDARTS d3dbfed"
 _AUTODL = "D-X-Y/AutoDL-Projects f46486e"
+_PROXYLESS = "mit-han-lab/proxylessnas bf58b5c"
 _COUNTED = "counted on the reference's network"
 _PRINTED = {"DARTS_V2": 574, "PDARTS": 557, "PC_DARTS_image": 597}
 """Millions of multiply-adds on ImageNet that papers print and no counting of their networks' convolutions gives."""
@@ -180,6 +181,20 @@ def _nb201_of(operation: str) -> str:
     '|none~0|+|none~0|none~1|+|none~0|none~1|none~2|'
     """
     return "+".join("|" + "".join(f"{operation}~{source}|" for source in range(node)) for node in (1, 2, 3))
+
+
+def _proxyless(genotype: str, parameters: int, multiply_adds: int) -> Row:
+    reference = f"{_COUNTED}, {_PROXYLESS}"
+    return Row(f"{genotype}, ImageNet", PUBLISHED[genotype], ChainShape(1000), reference, parameters, multiply_adds)
+
+
+def _fbnet(genotype: str, millions: int, parameters: int, multiply_adds: int) -> Row:
+    """The implementations differ in biases, and in whether an expansion of 1 has a first convolution: none has the figures."""
+    more = multiply_adds / (millions * 1e6) - 1
+    reference = (
+        f"closed form of the blocks; Wu et al. (2019) print {millions}M multiply-adds, from which these differ by {more:+.1%}"
+    )
+    return Row(f"{genotype}, ImageNet", PUBLISHED[genotype], ChainShape(1000), reference, parameters, multiply_adds)
 
 
 # NAS-Bench-201's FLOPs on CIFAR-10: of the network around the cells, and of one operation in all of them. The benchmark's
@@ -233,6 +248,13 @@ ROWS: tuple[Row, ...] = (
         1_275_834,
     ),
     Row("NAS-Bench-201 supernet, C=16, N=5", nb201(), Shape(16, 5, 10), f"{_COUNTED}, {_AUTODL}", 1_692_826, 243_712_640),
+    _proxyless("proxyless_mobile", 4_080_512, 320_427_584),
+    _proxyless("proxyless_cpu", 4_361_648, 439_243_864),
+    _proxyless("proxyless_gpu", 7_119_848, 465_260_160),
+    _proxyless("proxyless_mobile_14", 6_857_568, 580_883_408),
+    _fbnet("FBNet_A", 249, 4_321_464, 249_921_848),
+    _fbnet("FBNet_B", 295, 4_813_048, 296_614_728),
+    _fbnet("FBNet_C", 375, 5_572_200, 384_960_160),
     _nb201(_BEST, 1_073_466, 153_272_960, _BASE + 4 * _CONV_3X3 + _CONV_1X1),
     _nb201(_BEST, 1_079_316, None, 7_949_632 + 4 * _CONV_3X3 + _CONV_1X1, classes=100),
     _nb201(_BEST, 1_080_616, 38_325_760, 1_993_792 + (4 * _CONV_3X3 + _CONV_1X1) // 4, classes=120, image_size=16),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,17 @@ import jax
 import numpy as np
 from jax import Array
 
+from jaxnas import estimators, methods, selection
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Dataset, augment
 from jaxnas.derive import derive
 from jaxnas.errors import UserError
+from jaxnas.estimators import ESTIMATORS
 from jaxnas.feeding import Stage, check_batch, epochs_of_steps, fresh_batches, index_batches
 from jaxnas.losses import cross_entropy
-from jaxnas.methods import darts
-from jaxnas.nets import Network, Shape, supernet
+from jaxnas.nets import ChainShape, Network, Shape, supernet
 from jaxnas.recipes import Recipe, SearchRecipe, Training
-from jaxnas.relaxations import initial_alphas
 from jaxnas.run_folder import (
     ALPHAS,
     CONFIG,
@@ -36,8 +37,8 @@ from jaxnas.run_folder import (
     RunFolder,
     plain,
 )
-from jaxnas.search import TRAIN_BATCH, VALID_BATCH, SearchState, draw, initial_state, search_step
-from jaxnas.spaces import CellSpace, Genotype, random_genotype, to_json, to_text
+from jaxnas.search import TRAIN_BATCH, VALID_BATCH, Method, SearchState, draw, initial_state, search_step
+from jaxnas.spaces import BlockSpace, CellSpace, Genotype, Space, random_genotype, to_json, to_text
 from jaxnas.training import network_image_size, network_of, train
 
 
@@ -132,11 +133,20 @@ def search_network(recipe: SearchRecipe, dataset: Dataset) -> Network:
       UserError: a size that it cannot have.
     """
     size = network_image_size(recipe.augmentation, dataset)
+    space = recipe.build_space()
+    if isinstance(space, BlockSpace):
+        return supernet(space, ChainShape(dataset.classes, size), recipe.share)
     shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, recipe.affine)
-    return supernet(recipe.build_space(), shape, recipe.dtype, recipe.rematerialise)
+    return supernet(space, shape, recipe.share, recipe.dtype, recipe.rematerialise)
 
 
-def search_stage(recipe: Recipe, dataset: Dataset, network: Network, steps: int | None = None) -> Stage:
+Build = Callable[[SearchRecipe, Space, int], Method]
+"""From a recipe, its space and the steps of an epoch to a method."""
+
+
+def search_stage(
+    recipe: Recipe, dataset: Dataset, network: Network, steps: int | None = None, build: Build = methods.build
+) -> Stage:
     """The search alone, not yet run: all that decides its compiled step, with the shapes of the data.
 
     Args:
@@ -144,18 +154,20 @@ def search_stage(recipe: Recipe, dataset: Dataset, network: Network, steps: int 
       dataset: its two search halves are used, nothing else of it.
       network: as from :func:`search_network`.
       steps: do at most so many steps of one epoch.
+      build: makes the method of a recipe; one's own, to search with an estimator that recipes do not name.
     """
     search = recipe.search
     halves = {"train": dataset.search_train, "valid": dataset.search_valid}
+    if search.order == "together":
+        halves = {"train": dataset.train, "valid": dataset.train}  # One level: the second batch is not read.
     sizes = {half: len(split.labels) for half, split in halves.items()}
     # The steps of an epoch are the training half's; a shorter validation half bounds them where it is gone through.
     steps_per_epoch = (min(sizes.values()) if search.valid_order == "shuffled" else sizes["train"]) // search.batch
     if steps is not None:
         steps_per_epoch = min(steps, steps_per_epoch)
     space = search.build_space()
-    method = darts(search, space, steps_per_epoch)
-    loss = cross_entropy(network)
-    step = search_step(method, loss, loss)
+    method = build(search, space, steps_per_epoch)
+    step = search_step(method, cross_entropy(network, search.label_smoothing), cross_entropy(network))
 
     def key_of(purpose: int) -> Array:
         # Drawn anew at each call: the one in the state is donated to the first step.
@@ -163,7 +175,7 @@ def search_stage(recipe: Recipe, dataset: Dataset, network: Network, steps: int 
 
     def start() -> SearchState:
         weights, batch_statistics = network.init(key_of(0))
-        return initial_state(method, key_of(2), weights, initial_alphas(space, key_of(1)), batch_statistics)
+        return initial_state(method, key_of(2), weights, estimators.start(search, space, key_of(1)), batch_statistics)
 
     def data_step(
         state: SearchState, data: Any, train_indices: Array, valid_indices: Array
@@ -185,7 +197,8 @@ def search_stage(recipe: Recipe, dataset: Dataset, network: Network, steps: int 
         )
 
     data = {half: {"images": split.images, "labels": split.labels} for half, split in halves.items()}
-    return Stage(data_step, start, data, indices, 1 if steps else search.epochs, steps_per_epoch)
+    epochs = 1 if steps else search.warmup_epochs + search.epochs
+    return Stage(data_step, start, data, indices, epochs, steps_per_epoch)
 
 
 def search_cell(
@@ -194,6 +207,7 @@ def search_cell(
     network: Network,
     report: StageReport,
     steps: int | None = None,
+    build: Build = methods.build,
     profile_folder: Path | None = None,
 ) -> tuple[SearchState, Compiled]:
     """Runs :func:`search_stage`, whose arguments it has: the state after the last step and the compiled program's seconds.
@@ -203,7 +217,7 @@ def search_cell(
     Raises:
       UserError: a loss that is not finite.
     """
-    return epochs_of_steps(search_stage(recipe, dataset, network, steps), report, profile_folder)
+    return epochs_of_steps(search_stage(recipe, dataset, network, steps, build), report, profile_folder)
 
 
 def check(recipe: Recipe, dataset: Dataset) -> None:
@@ -261,7 +275,8 @@ def run(
     state, compiled = search_cell(recipe, dataset, network, report, profile_folder=profile_folder)
     seconds.add_compilation(compiled)
     seconds.search = time.perf_counter() - began - compiled.trace_seconds - compiled.compile_seconds
-    genotype = derive(space, state.alphas)
+    genotype = _chosen(recipe, space, dataset, network, state)
+    write_genotype(folder, genotype, space.name)
     console.genotype(genotype)
 
     rng = np.random.Generator(np.random.PCG64([recipe.seed, 1]))
@@ -275,6 +290,16 @@ def run(
     folder.write_json(RESULT, result)
     console.last_screen(result, folder)
     return result
+
+
+def _chosen(recipe: Recipe, space: Space, dataset: Dataset, network: Network, state: SearchState) -> Genotype:
+    """The genotype of the strongest alphas, or of the highest accuracy where the estimator leaves that to the weights."""
+    estimator = recipe.search.estimator
+    if not ESTIMATORS[estimator].selects:
+        return derive(space, state.alphas)
+    compared = selection.candidates(estimator, space, state.alphas, recipe.seed)
+    key = jax.random.fold_in(jax.random.key(recipe.seed), 5)  # The search draws by 0 to 4.
+    return selection.best(compared, space, network, state.weights, dataset, key)[0]
 
 
 def train_only(

@@ -12,7 +12,7 @@ import optax
 from jax import Array, lax
 
 from jaxnas.hypergradients import Hypergradient
-from jaxnas.relaxations import Relax
+from jaxnas.relaxations.relaxation import Relax
 
 Scalars = dict[str, Array]
 Batch = Any
@@ -21,8 +21,12 @@ Loss = Callable[[Any, Any, Batch, Array, Scalars], tuple[Array, dict[str, Any]]]
 """``loss(weights, mixture, batch, key, scalars) -> value, aux``.
 
 ``aux`` may hold ``metrics`` (scalars to report), ``moments`` (of the batch norms) and ``carry`` (the state of a recurrent
-network, which comes back as ``batch["carry"]`` in the next step on the same stream).
+network, which comes back as ``batch["carry"]`` in the next step on the same stream). A batch with ``statistics`` is to be
+evaluated with these running averages.
 """
+
+Attack = Callable[[Callable[[Any], Array], Any, Array, Scalars], Any]
+"""``attack(loss of a mixture, mixture, key, scalars) -> mixture``."""
 
 Restage = Callable[["SearchState", Array], tuple[Any, "SearchState"]]
 """``restage(state, key) -> space, state``: what happens between two compiled stages; the step is then built anew."""
@@ -67,19 +71,24 @@ class Method:
       hypergradient: gradient of the validation loss in the alphas, made with ``has_aux=True``.
       weight_optimizer, alpha_optimizer: the two updates.
       virtual_update: ``weight_state -> (transformation, its state)``, the step that an unrolled gradient imagines.
-      order: which update comes first; the second one sees what the first one changed.
+      order: which update comes first; the second one sees what the first one changed. ``together``: one sample, one gradient of
+        the alphas' objective on the training batch for both (SNAS); the validation batch is not read then.
       weight_steps_per_alpha_step: the alphas move in every so-many-th step.
       alphas_from_step: and not before this one.
       scalars: ``step -> dict`` of traced scalars (epoch, temperature, ...).
       costs: ``probabilities -> costs``, expected latency and the like.
       objective: ``(task_loss, costs, duals) -> value``, what the alphas minimise.
+      regulariser: ``alphas -> value``, added to the objective.
+      alpha_loss: ``loss -> loss``: what the method makes of the loss that the alphas minimise (REINFORCE).
+      attack: perturbs the mixture of the weights' update, by the training loss with running averages (SDARTS-ADV).
       update_duals: ``(duals, costs) -> duals``.
       after_update: ``(alphas before, alphas after, mixture) -> alphas``, such as ProxylessNAS's rescaling.
       weight_mask: ``(mixture, weights) -> mask`` in the form of the weights: where it is 0 neither the weight nor what the
         optimizer keeps of it moves; None to update all.
       alpha_mask: the same for the alphas, ``(mixture, alphas) -> mask``.
       running_momentum: weight of the old value in the running averages of the moments of the weight steps' batches
-        (PyTorch's default: 0.9); None to keep no averages.
+        (PyTorch's default: 0.9); None to keep no averages. Candidates that did not run have no moments: with a relaxation that
+        leaves some out, keep none.
     """
 
     relax: Relax
@@ -87,12 +96,15 @@ class Method:
     weight_optimizer: optax.GradientTransformation
     alpha_optimizer: optax.GradientTransformation
     virtual_update: Callable[[Any], tuple[optax.GradientTransformation, Any]]
-    order: Literal["alphas_first", "weights_first"] = "alphas_first"
+    order: Literal["alphas_first", "weights_first", "together"] = "alphas_first"
     weight_steps_per_alpha_step: int = 1
     alphas_from_step: int = 0
     scalars: Callable[[Array], Scalars] = lambda step: {}
     costs: Callable[[Any], Any] = lambda probabilities: {}
     objective: Callable[[Array, Any, Any], Array] = _task_loss_only
+    regulariser: Callable[[Any], Array | float] = lambda alphas: 0.0
+    alpha_loss: Callable[[Loss], Loss] = lambda loss: loss
+    attack: Attack | None = None
     update_duals: Callable[[Any, Any], Any] = lambda duals, costs: duals
     after_update: Callable[[Any, Any, Any], Any] = lambda before, after, mixture: after
     weight_mask: Callable[[Any, Any], Any] | None = None
@@ -118,7 +130,7 @@ def initial_state(
 
 
 # Purposes of random draws within a step.
-WEIGHT_STEP, ALPHA_STEP, TRAIN_BATCH, VALID_BATCH, RELAX_FOR_WEIGHTS, RELAX_FOR_ALPHAS = range(6)
+WEIGHT_STEP, ALPHA_STEP, TRAIN_BATCH, VALID_BATCH, RELAX_FOR_WEIGHTS, RELAX_FOR_ALPHAS, ATTACK = range(7)
 
 
 def draw(key: Array, step: Array, purpose: int) -> Array:
@@ -139,8 +151,8 @@ def search_step(
     Returns:
       The step. Its metrics are ``train_loss`` (before the weight update), ``valid_loss`` (the objective with its costs,
       where the hypergradient was taken), ``weight_gradient_norm`` (before clipping), ``alpha_gradient_norm``, the losses'
-      own metrics under ``train_`` and ``valid_``, and the costs. In a step without alpha update those of the validation
-      batch are NaN.
+      own metrics under ``train_`` and ``valid_``, what an implicit hypergradient says of its solution under
+      ``hypergradient_``, and the costs. In a step without alpha update those of the validation batch are NaN.
     """
 
     def with_carry(batch: Batch, state: SearchState, stream: str) -> Batch:
@@ -152,7 +164,16 @@ def search_step(
     def weights_objective(state: SearchState, scalars: Scalars, batch: Batch) -> Callable[[Any, Any], Any]:
         def objective(weights: Any, alphas: Any) -> Any:
             mixture, _ = method.relax(alphas, draw(state.key, state.step, RELAX_FOR_WEIGHTS), scalars, "weights")
-            value, aux = weight_loss(weights, mixture, batch, draw(state.key, state.step, WEIGHT_STEP), scalars)
+            key = draw(state.key, state.step, WEIGHT_STEP)
+            if method.attack is not None:
+                evaluated, fixed = {**batch, "statistics": state.statistics}, lax.stop_gradient(weights)
+                mixture = method.attack(
+                    lambda m: weight_loss(fixed, m, evaluated, key, scalars)[0],
+                    lax.stop_gradient(mixture),
+                    draw(state.key, state.step, ATTACK),
+                    scalars,
+                )
+            value, aux = weight_loss(weights, mixture, batch, key, scalars)
             return value, {**aux, "mixture": mixture}
 
         return objective
@@ -160,15 +181,21 @@ def search_step(
     def alphas_objective(state: SearchState, scalars: Scalars, batch: Batch) -> Callable[[Any, Any], Any]:
         def objective(weights: Any, alphas: Any) -> Any:
             mixture, probabilities = method.relax(alphas, draw(state.key, state.step, RELAX_FOR_ALPHAS), scalars, "alphas")
-            task_loss, aux = alpha_loss(weights, mixture, batch, draw(state.key, state.step, ALPHA_STEP), scalars)
+            loss = method.alpha_loss(alpha_loss)
+            task_loss, aux = loss(weights, mixture, batch, draw(state.key, state.step, ALPHA_STEP), scalars)
             costs = method.costs(probabilities)
-            return method.objective(task_loss, costs, state.duals), {**aux, "mixture": mixture, "costs": costs}
+            value = method.objective(task_loss, costs, state.duals) + method.regulariser(alphas)
+            return value, {**aux, "mixture": mixture, "costs": costs}
 
         return objective
 
     def update_weights(state: SearchState, scalars: Scalars, train_batch: Batch) -> tuple[SearchState, dict[str, Array]]:
         objective = weights_objective(state, scalars, with_carry(train_batch, state, "train"))
         (value, aux), gradient = jax.value_and_grad(objective, has_aux=True)(state.weights, state.alphas)
+        metrics = {"train_loss": value, "weight_gradient_norm": optax.tree.norm(gradient), **_metrics("train", aux)}
+        return keep_carry(move_weights(state, gradient, aux), aux, "train"), metrics
+
+    def move_weights(state: SearchState, gradient: Any, aux: dict[str, Any]) -> SearchState:
         updates, weight_state = method.weight_optimizer.update(gradient, state.weight_state, state.weights)
         weights = optax.apply_updates(state.weights, updates)
         if method.weight_mask is not None:
@@ -178,10 +205,7 @@ def search_step(
         statistics, keep = state.statistics, method.running_momentum
         if keep is not None:
             statistics = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, statistics, aux["moments"])
-        state = dataclasses.replace(state, weights=weights, weight_state=weight_state, statistics=statistics)
-        metrics = {f"train_{name}": metric for name, metric in aux.get("metrics", {}).items()}
-        norm = optax.tree.norm(gradient)
-        return keep_carry(state, aux, "train"), {"train_loss": value, "weight_gradient_norm": norm, **metrics}
+        return dataclasses.replace(state, weights=weights, weight_state=weight_state, statistics=statistics)
 
     def update_alphas(
         state: SearchState, scalars: Scalars, train_batch: Batch, valid_batch: Batch
@@ -193,6 +217,11 @@ def search_step(
             state.alphas,
             *method.virtual_update(state.weight_state),
         )
+        metrics = {"valid_loss": value, "alpha_gradient_norm": optax.tree.norm(gradient), **_metrics("valid", aux)}
+        metrics |= {f"hypergradient_{name}": number for name, number in aux.get("hypergradient", {}).items()}
+        return keep_carry(move_alphas(state, gradient, aux), aux, "valid"), {**metrics, **aux["costs"]}
+
+    def move_alphas(state: SearchState, gradient: Any, aux: dict[str, Any]) -> SearchState:
         updates, alpha_state = method.alpha_optimizer.update(gradient, state.alpha_state, state.alphas)
         alphas = optax.apply_updates(state.alphas, updates)
         if method.alpha_mask is not None:
@@ -201,10 +230,15 @@ def search_step(
             alpha_state = _masked_state(method.alpha_optimizer, mask, alpha_state, state.alpha_state)
         alphas = method.after_update(state.alphas, alphas, aux["mixture"])
         duals = method.update_duals(state.duals, aux["costs"])
-        state = dataclasses.replace(state, alphas=alphas, alpha_state=alpha_state, duals=duals)
-        metrics = {f"valid_{name}": metric for name, metric in aux.get("metrics", {}).items()}
-        norm = optax.tree.norm(gradient)
-        return keep_carry(state, aux, "valid"), {"valid_loss": value, "alpha_gradient_norm": norm, **metrics, **aux["costs"]}
+        return dataclasses.replace(state, alphas=alphas, alpha_state=alpha_state, duals=duals)
+
+    def update_both(state: SearchState, scalars: Scalars, train_batch: Batch) -> tuple[SearchState, dict[str, Array]]:
+        objective = alphas_objective(state, scalars, with_carry(train_batch, state, "train"))
+        both = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
+        (value, aux), (of_weights, of_alphas) = both(state.weights, state.alphas)
+        norms = {"weight_gradient_norm": optax.tree.norm(of_weights), "alpha_gradient_norm": optax.tree.norm(of_alphas)}
+        state = keep_carry(move_alphas(move_weights(state, of_weights, aux), of_alphas, aux), aux, "train")
+        return state, {"train_loss": value, **norms, **_metrics("train", aux), **aux["costs"]}
 
     def maybe_update_alphas(
         state: SearchState, scalars: Scalars, train_batch: Batch, valid_batch: Batch
@@ -222,6 +256,9 @@ def search_step(
 
     def step(state: SearchState, train_batch: Batch, valid_batch: Batch) -> tuple[SearchState, dict[str, Array]]:
         scalars = method.scalars(state.step)
+        if method.order == "together":
+            state, metrics = update_both(state, scalars, train_batch)
+            return dataclasses.replace(state, step=state.step + 1), metrics
         if method.order == "alphas_first":
             state, alpha_metrics = maybe_update_alphas(state, scalars, train_batch, valid_batch)
             state, weight_metrics = update_weights(state, scalars, train_batch)
@@ -231,6 +268,10 @@ def search_step(
         return dataclasses.replace(state, step=state.step + 1), {**weight_metrics, **alpha_metrics}
 
     return step
+
+
+def _metrics(stream: str, aux: dict[str, Any]) -> dict[str, Array]:
+    return {f"{stream}_{name}": metric for name, metric in aux.get("metrics", {}).items()}
 
 
 def _masked_state(optimizer: optax.GradientTransformation, mask: Any, new: Any, old: Any) -> Any:

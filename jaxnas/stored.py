@@ -12,13 +12,14 @@ import jax
 from jaxnas.data import load
 from jaxnas.derive import derive
 from jaxnas.errors import UserError, did_you_mean
-from jaxnas.recipes import MAIN, Recipe, Training, find, from_config
-from jaxnas.relaxations import initial_alphas
+from jaxnas.estimators import ESTIMATORS, start
+from jaxnas.recipes import MAIN, Recipe, Training, from_config
 from jaxnas.run_folder import ALPHAS, CONFIG, GENOTYPE_JSON, NETWORK, read_arrays, read_json
 from jaxnas.spaces import PUBLISHED, Genotype, from_text, read
 from jaxnas.training import compile_evaluation, network_of
+from jaxnas.trainings import find
 
-RECIPE_OF_FAMILY = {"darts": MAIN, "nb201": "nb201-digits"}
+RECIPE_OF_FAMILY = {"darts": MAIN, "nb201": "nb201-digits", "blocks": "blocks-digits"}
 
 
 def recipe_of(folder: Path) -> tuple[str, Recipe]:
@@ -78,7 +79,7 @@ def source(text: str) -> tuple[Genotype, str, Training]:
             f"'Genotype(normal=...' or '|none~0|+...'. {did_you_mean(text, PUBLISHED)}"
         )
     name = RECIPE_OF_FAMILY[genotype.family]
-    return genotype, name, find(name).training
+    return genotype, name, find(name)
 
 
 def training_folder(source: str, name: str, seed: int, resume: bool) -> Path:
@@ -103,8 +104,10 @@ def derived_genotype(folder: Path) -> Genotype:
     _, recipe = recipe_of(folder)
     if not (folder / ALPHAS).exists():
         raise UserError(f"{folder} has no {ALPHAS}: the search was ended before its first epoch.")
+    if ESTIMATORS[recipe.search.estimator].selects:
+        return _genotype_of(folder)
     space = recipe.search.build_space()
-    return derive(space, read_arrays(folder / ALPHAS, initial_alphas(space, jax.random.key(0))))
+    return derive(space, read_arrays(folder / ALPHAS, start(recipe.search, space, jax.random.key(0))))
 
 
 def test_accuracy(folder: Path, data_dir: Path | None) -> tuple[float, int]:

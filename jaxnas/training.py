@@ -17,7 +17,7 @@ from jaxnas.data import Augmentation, Dataset, Split, augment, centre_crop, norm
 from jaxnas.errors import UserError
 from jaxnas.feeding import Report, Stage, check_batch, epochs_of_steps, index_batches
 from jaxnas.losses import accuracy, mean_cross_entropy
-from jaxnas.nets import Network, Shape, derived
+from jaxnas.nets import ChainShape, Network, Shape, derived
 from jaxnas.optimizers import clip_by_torch_norm, cosine, exponential, linear, sgd
 from jaxnas.recipes import TrainRecipe
 from jaxnas.spaces import Genotype
@@ -82,14 +82,18 @@ def network_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Net
     """The network that a recipe trains for a genotype.
 
     Raises:
-      UserError: a size that the network or a crop cannot have, drop path or an auxiliary head where it has none.
+      UserError: a size that the network or a crop cannot have, drop path, dropout or an auxiliary head where it has none.
     """
-    if genotype.family == "nb201" and (recipe.drop_path or recipe.auxiliary_weight):
+    if genotype.family != "darts" and (recipe.drop_path or recipe.auxiliary_weight):
         raise UserError(
-            f"NAS-Bench-201's networks have neither drop path nor an auxiliary head, but drop_path={recipe.drop_path} and "
-            f"auxiliary_weight={recipe.auxiliary_weight}. Set both to 0."
+            f"Networks of family {genotype.family} have neither drop path nor an auxiliary head, but "
+            f"drop_path={recipe.drop_path} and auxiliary_weight={recipe.auxiliary_weight}. Set both to 0."
         )
+    if genotype.family != "blocks" and recipe.dropout:
+        raise UserError(f"Networks of family {genotype.family} have no dropout, but dropout={recipe.dropout}. Set it to 0.")
     size = network_image_size(recipe.augmentation, dataset)
+    if genotype.family == "blocks":
+        return derived(genotype, ChainShape(dataset.classes, size))
     shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, template=recipe.template)
     return derived(genotype, shape, auxiliary=recipe.auxiliary_weight > 0)
 
@@ -130,6 +134,8 @@ def train_step(
         # Without it there is nothing to draw, or to compile.
         drop_path = recipe.drop_path * (state.step // steps_per_epoch) / recipe.epochs
         scalars = {"drop_path": drop_path} if recipe.drop_path else {}
+        if recipe.dropout:
+            scalars["dropout"] = jnp.asarray(recipe.dropout)
 
         def loss(weights: Any) -> tuple[Array, Any]:
             (logits, auxiliary), moments = network.forward(weights, None, images, for_network, scalars)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from jaxnas.spaces import (
     check_fits,
     darts,
     darts_family,
+    gdas,
     nb201,
     nb201_family,
     random_genotype,
@@ -42,7 +44,8 @@ UNEVEN = darts_family(
     nodes=2,
 )
 UNEVEN_NB201 = nb201_family("uneven nb201", (("none",), ("skip_connect", "none", "noise"), ("nor_conv_3x3", "noise")), nodes=2)
-SPACES = [darts(), nb201(), *(robust_darts(number) for number in (1, 2, 3, 4)), UNEVEN, UNEVEN_NB201]
+UNEVEN_GDAS = dataclasses.replace(UNEVEN, name="uneven gdas", conventions="gdas")
+SPACES = [darts(), nb201(), *(robust_darts(number) for number in (1, 2, 3, 4)), gdas(), UNEVEN, UNEVEN_NB201, UNEVEN_GDAS]
 
 
 def random_alphas(space: CellSpace, rng: np.random.Generator, scale: float = 1.0) -> dict[str, np.ndarray]:
@@ -77,9 +80,26 @@ def slow_darts_cell(cell: Cell, alphas: np.ndarray) -> tuple[tuple[str, int], ..
     return tuple(pairs)
 
 
+def slow_gdas_cell(cell: Cell, alphas: np.ndarray) -> tuple[tuple[str, int], ...]:
+    """The two best of a node's pairs of a source and an operation, found one after the other."""
+    pairs = []
+    for target in range(2, 2 + cell.nodes):
+        left = {
+            (name, source): probability
+            for source in range(target)
+            for name, probability in probabilities(cell, alphas, cell.edges.index((source, target))).items()
+            if name != "none"
+        }
+        for _ in range(2):
+            pairs.append(max(left, key=lambda pair: left[pair]))  # the first of equals
+            del left[pairs[-1]]
+    return tuple(pairs)
+
+
 def slow_derive(space: CellSpace, alphas: dict[str, np.ndarray]) -> Genotype:
     if space.family == "darts":
-        normal, reduce = (slow_darts_cell(space.cell(kind), alphas[kind]) for kind in ("normal", "reduce"))
+        rule = slow_gdas_cell if space.conventions == "gdas" else slow_darts_cell
+        normal, reduce = (rule(space.cell(kind), alphas[kind]) for kind in ("normal", "reduce"))
         return DartsGenotype(normal, tuple(range(2, 2 + len(normal) // 2)), reduce, tuple(range(2, 2 + len(reduce) // 2)))
     cell, nodes = space.cell("cell"), []
     for target in range(1, 1 + cell.nodes):
@@ -132,6 +152,22 @@ def test_all_equal_gives_the_first_of_everything() -> None:
     first = (("max_pool_3x3", 0), ("max_pool_3x3", 1)) * 4
     assert genotype == DartsGenotype(first, (2, 3, 4, 5), first, (2, 3, 4, 5))
     assert to_text(derive(nb201(), {"cell": np.zeros((6, 5))})) == "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
+
+
+def test_gdas_may_keep_two_operations_of_one_edge() -> None:
+    alphas = {"normal": np.zeros((14, 8)), "reduce": np.zeros((14, 8))}
+    alphas["normal"][1, [2, 7]] = [3.0, 4.0]
+    genotype = derive(gdas(), alphas)
+    assert isinstance(genotype, DartsGenotype)
+    assert genotype.normal[:2] == (("max_pool_3x3", 1), ("sep_conv_3x3", 1))
+    assert genotype.normal[2:4] == genotype.reduce[:2] == (("skip_connect", 0), ("sep_conv_3x3", 0))
+    mixture = one_hot_mixture(gdas(), genotype)
+    assert mixture["normal"][1].tolist() == [0, 0, 1, 0, 0, 0, 0, 1] and mixture["normal"].sum() == 8
+    with pytest.raises(UserError, match="is used twice"):
+        check_fits(genotype, darts())
+    twice = (("skip_connect", 0),) * 2 + genotype.normal[2:]
+    with pytest.raises(UserError, match="is used twice, now with 'skip_connect'"):
+        check_fits(dataclasses.replace(genotype, normal=twice), gdas())
 
 
 def test_stronger_edge_is_listed_first_and_ties_keep_the_lower() -> None:
@@ -220,14 +256,14 @@ def test_one_hot_mixture_computes_the_genotype(space: CellSpace) -> None:
     for _ in range(5):
         genotype = random_genotype(space, rng)
         mixture = one_hot_mixture(space, genotype)
-        discrete = (
-            {"cell": genotype.nodes}
-            if isinstance(genotype, Nb201Genotype)
-            else {
+        if isinstance(genotype, Nb201Genotype):
+            discrete = {"cell": genotype.nodes}
+        else:
+            assert isinstance(genotype, DartsGenotype)
+            discrete = {
                 kind: [pairs[i : i + 2] for i in range(0, len(pairs), 2)]
                 for kind, pairs in (("normal", genotype.normal), ("reduce", genotype.reduce))
             }
-        )
         for kind, cell in space.cells:
             assert mixture[kind].dtype == np.float32
             states = inputs = list(rng.normal(size=cell.inputs))
@@ -236,7 +272,7 @@ def test_one_hot_mixture_computes_the_genotype(space: CellSpace) -> None:
             np.testing.assert_allclose(mixed_nodes(cell, mixture[kind], inputs), states[cell.inputs :], rtol=1e-12)
 
 
-@pytest.mark.parametrize("space", SPACES[:6], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", SPACES[:7], ids=lambda space: space.name)
 def test_derive_inverts_one_hot_mixture(space: CellSpace) -> None:
     rng = np.random.default_rng(10)
     for _ in range(10):

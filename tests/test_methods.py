@@ -13,8 +13,8 @@ import optax
 import pytest
 from jax import Array
 
+from jaxnas import methods
 from jaxnas.data import Augmentation
-from jaxnas.methods import darts
 from jaxnas.recipes import RECIPES, SearchRecipe, TrainRecipe
 from jaxnas.search import initial_state, search_step
 from jaxnas.spaces import darts_family
@@ -36,7 +36,7 @@ def rate_by_hand(step: int) -> float:
 @pytest.mark.quick
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_real_update_is_clipped_and_the_virtual_one_is_not(nesterov: bool) -> None:
-    method = darts(dataclasses.replace(RECIPE, nesterov=nesterov), SPACE, STEPS_PER_EPOCH)
+    method = methods.build(dataclasses.replace(RECIPE, nesterov=nesterov), SPACE, STEPS_PER_EPOCH)
     rng = np.random.default_rng(0)
     w, buffer = rng.normal(size=5), np.zeros(5)
     weight_state = method.weight_optimizer.init(jnp.asarray(w))
@@ -69,7 +69,7 @@ def valid_loss(weights: Any, mixture: Any) -> Any:
 @pytest.mark.parametrize("name", ["first_order", "unrolled", "finite_difference"])
 def test_hypergradient_of_the_recipe(name: Any) -> None:
     """At the second epoch's rate, against differentiation straight through the virtual step of architect.py."""
-    method = darts(dataclasses.replace(RECIPE, hypergradient=name), SPACE, STEPS_PER_EPOCH)
+    method = methods.build(dataclasses.replace(RECIPE, hypergradient=name), SPACE, STEPS_PER_EPOCH)
     buffer = jax.tree.map(lambda w: 0.3 * np.cos(w), WEIGHTS)
     weight_state: Any = method.weight_optimizer.init(WEIGHTS)
     clip, (decay, trace, schedule) = weight_state
@@ -101,7 +101,7 @@ def test_hypergradient_of_the_recipe(name: Any) -> None:
 
 def test_alphas_move_from_an_epoch_on() -> None:
     recipe = dataclasses.replace(RECIPE, alphas_from_epoch=2, weight_steps_per_alpha_step=1)
-    method = darts(recipe, SPACE, STEPS_PER_EPOCH)
+    method = methods.build(recipe, SPACE, STEPS_PER_EPOCH)
 
     def loss(weights: Any, mixture: Any, batch: Any, key: Array, scalars: Any) -> Any:
         return train_loss(weights, mixture), {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from jaxnas.errors import UserError
 from jaxnas.nets import Shape
 from jaxnas.published import ROWS, Row, check, verify_published
 from jaxnas.spaces import PUBLISHED, nb201
+from jaxnas.spaces.published import NETWORKS
 
 SMALL = Shape(channels=4, cells=1, classes=10, image_size=8)
 
@@ -24,7 +26,42 @@ def failed(row: Row) -> list[published.Figure]:
 
 def test_gdas_at_the_width_of_its_paper_has_581_million_multiply_adds() -> None:
     (row,) = (row for row in ROWS if row.multiply_adds == 581_009_000)
-    assert row.cells == PUBLISHED["GDAS_V1"] and row.shape.channels == 50
+    assert row.cells == PUBLISHED["GDAS_V1"] and isinstance(row.shape, Shape) and row.shape.channels == 50
+    assert not failed(row)
+
+
+LAYERS = re.compile(r"k(?P<k>\d)_e(?P<e>\d)(_g(?P<g>\d))?")
+
+
+def closed_form(name: str) -> tuple[int, int]:
+    """Parameters and multiply-adds of an FBNet on 224x224 images: two 1x1 convolutions and a depthwise one in each block."""
+    genotype = NETWORKS[name]
+    c, pixels = genotype.stem[0], 112 * 112
+    parameters, multiply_adds = 27 * c + 2 * c, 27 * c * pixels
+    for operation, out, stride in genotype.blocks:
+        found = LAYERS.fullmatch(operation)
+        if found is None:
+            assert (operation, c, stride) == ("skip_connect", out, 1)
+            continue
+        kernel, middle, groups = int(found["k"]), c * int(found["e"]), int(found["g"] or 1)
+        after = pixels // stride**2
+        expand, depthwise, project = c * middle // groups, kernel**2 * middle, middle * out // groups
+        parameters += expand + depthwise + project + 2 * (2 * middle + out)
+        multiply_adds += expand * pixels + (depthwise + project) * after
+        c, pixels = out, after
+    parameters += (c + 2) * genotype.head + 1000 * (genotype.head + 1)
+    return parameters, multiply_adds + c * genotype.head * pixels + 1000 * genotype.head
+
+
+@pytest.mark.parametrize("name", ["FBNet_A", "FBNet_B", "FBNet_C"])
+def test_figures_of_fbnet_are_its_closed_form(name: str) -> None:
+    (row,) = (row for row in ROWS if row.cells == PUBLISHED[name])
+    assert (row.parameters, row.multiply_adds) == closed_form(name)
+
+
+def test_one_network_of_blocks_and_what_its_paper_prints() -> None:
+    (row,) = (row for row in ROWS if row.cells == PUBLISHED["FBNet_A"])
+    assert row.reference.endswith("print 249M multiply-adds, from which these differ by +0.4%")
     assert not failed(row)
 
 

@@ -11,7 +11,7 @@ from jaxnas.data import Augmentation
 from jaxnas.errors import UserError
 from jaxnas.recipes import MAIN, RECIPES, Recipe, SearchRecipe, Training, TrainRecipe, find, from_config
 from jaxnas.run_folder import plain
-from jaxnas.spaces import darts, nb201, robust_darts
+from jaxnas.spaces import darts, gdas, nb201, robust_darts
 
 NO_COLOUR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 CROP_AND_FLIP = {"crop_padding": 4, "flip": True, "cutout": 0, "resized_crop": 0, **NO_COLOUR}
@@ -93,6 +93,74 @@ PUBLISHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "darts-second-order-exact": ({**DARTS_SEARCH, "hypergradient": "unrolled", "unrolled_steps": 1}, DARTS_TRAIN),
     "nb201-darts-v1": ({**NB201_SEARCH, "hypergradient": "first_order", "order": "weights_first"}, NB201_TRAIN),
     "nb201-darts-v2": ({**NB201_SEARCH, "hypergradient": "finite_difference", "order": "alphas_first"}, NB201_TRAIN),
+    # configs/nas-benchmark/algos/GDAS.config, exps/NAS-Bench-201-algos/GDAS.py.
+    "nb201-gdas": (
+        {
+            **NB201_SEARCH,
+            "estimator": "gdas",
+            "unsampled": "offset",
+            "order": "weights_first",
+            "epochs": 250,
+            "temperature": 10.0,
+            "temperature_end": 0.1,
+            "temperature_decay": "linear",
+        },
+        NB201_TRAIN,
+    ),
+    "nb201-setn": ({**NB201_SEARCH, "estimator": "setn", "order": "weights_first", "epochs": 250, "clip": 0.0}, NB201_TRAIN),
+    "nb201-rsps": ({**NB201_SEARCH, "estimator": "rsps", "order": "weights_first", "epochs": 250}, NB201_TRAIN),
+    "gdas": (
+        {
+            **NB201_SEARCH,
+            "space": "gdas",
+            "estimator": "gdas",
+            "unsampled": "nothing",
+            "cells": 8,
+            "batch": 256,
+            "epochs": 250,
+            "order": "weights_first",
+            "temperature": 10.0,
+            "temperature_end": 0.1,
+        },
+        DARTS_TRAIN,
+    ),
+    "snas": (
+        {
+            **DARTS_SEARCH,
+            "estimator": "snas",
+            "order": "together",
+            "epochs": 150,
+            "batch": 96,
+            "alpha_mean": 1.0,
+            "alpha_deviation": 0.01,
+            "alpha_clip": 10.0,
+            "temperature": 1.0,
+            "temperature_end": 1.0,
+        },
+        DARTS_TRAIN,
+    ),
+    # yuhuixu1993/PC-DARTS, train_search.py.
+    "pc-darts": (
+        {
+            **DARTS_SEARCH,
+            "estimator": "pc_darts",
+            "share": 4,
+            "batch": 256,
+            "learning_rate": 0.1,
+            "learning_rate_end": 0.0,
+            "alpha_learning_rate": 6e-4,
+            "alphas_from_epoch": 15,
+        },
+        DARTS_TRAIN,
+    ),
+    # xiangning-chen/DrNAS, 201-space/train_search.py.
+    "nb201-drnas": (
+        {**DARTS_SEARCH, "space": "nb201", "cells": 5, "estimator": "drnas", "epochs": 100, "divergence": 0.0},
+        NB201_TRAIN,
+    ),
+    # xiangning-chen/SmoothDARTS, sota/cnn/train_search.py.
+    "sdarts-rs": ({**DARTS_SEARCH, "estimator": "sdarts_rs", "radius": 0.03, "radius_end": 0.3}, DARTS_TRAIN),
+    "sdarts-adv": ({**DARTS_SEARCH, "estimator": "sdarts_adv", "radius": 0.03, "radius_end": 0.3}, DARTS_TRAIN),
 }
 
 
@@ -113,7 +181,7 @@ def test_a_recipe_comes_back_from_its_json(name: str) -> None:
 
 
 def test_spaces_by_name() -> None:
-    built = {"darts": darts(), "nb201": nb201(), **{f"s{i}": robust_darts(i) for i in (1, 2, 3, 4)}}
+    built = {"darts": darts(), "nb201": nb201(), "gdas": gdas(), **{f"s{i}": robust_darts(i) for i in (1, 2, 3, 4)}}
     for name, space in built.items():
         recipe: Any = {"space": name}
         assert SearchRecipe(**recipe).build_space() == space
@@ -129,7 +197,19 @@ REFUSED: dict[str, tuple[type, dict[str, Any], str]] = {
     "hypergradient": (SearchRecipe, {"hypergradient": "second_order"}, "Unknown hypergradient 'second_order'"),
     "valid order": (SearchRecipe, {"valid_order": "shuffle"}, "Did you mean shuffled?"),
     "channels": (SearchRecipe, {"channels": 0}, "channels must be positive, got 0."),
-    "clip of a search": (SearchRecipe, {"clip": 0.0}, "clip must be positive, got 0.0."),
+    "clip of a search": (SearchRecipe, {"clip": -1.0}, "clip must not be negative, got -1.0."),
+    "estimator": (SearchRecipe, {"estimator": "gads"}, "Unknown estimator 'gads'. Did you mean gdas"),
+    "temperature": (SearchRecipe, {"temperature": 2.0}, "temperature=2.0 needs estimator=gdas or snas, got softmax."),
+    "share": (SearchRecipe, {"share": 4}, "share=4 needs estimator=pc_darts, got softmax."),
+    "paths": (SearchRecipe, {"estimator": "reinforce", "paths": 1}, "draw at least 2"),
+    "radius": (SearchRecipe, {"estimator": "sdarts_rs", "radius": -0.1}, "radius must not be negative, got -0.1."),
+    "one level, unrolled": (
+        SearchRecipe,
+        {"order": "together", "hypergradient": "unrolled"},
+        "order=together is of one gradient: it needs hypergradient=first_order, got unrolled.",
+    ),
+    "one level, at times": (SearchRecipe, {"order": "together", "alphas_from_epoch": 1}, "moves the alphas in every step"),
+    "warm-up of a search": (SearchRecipe, {"warmup_epochs": -1}, "warmup_epochs must not be negative, got -1."),
     "alphas' rate": (SearchRecipe, {"alpha_learning_rate": -1.0}, "alpha_learning_rate must be positive, got -1.0."),
     "no number": (SearchRecipe, {"learning_rate": float("nan")}, "learning_rate must be positive, got nan."),
     "beta": (SearchRecipe, {"alpha_b2": 1.0}, "alpha_b2 must be at least 0 and below 1, got 1.0."),
@@ -174,7 +254,7 @@ CONFIGS = {
     "no stage": {"dataset": "digits"},
     "stage is no object": changed(search=3),
     "stage is a text": changed(train="abc"),
-    "field of another version": changed(search={**plain(RECIPES[MAIN].search), "temperature": 1.0}),
+    "field of another version": changed(search={**plain(RECIPES[MAIN].search), "annealing": 1.0}),
     "field unknown": changed(budget=3),
     "text for a number": changed(train={**plain(RECIPES[MAIN].train), "epochs": "many"}),
     "value not allowed": changed(search={**plain(RECIPES[MAIN].search), "space": "nb200"}),

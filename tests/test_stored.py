@@ -12,6 +12,7 @@ from jaxnas.errors import UserError
 from jaxnas.recipes import MAIN, RECIPES
 from jaxnas.run_folder import plain
 from jaxnas.spaces import PUBLISHED, to_json, to_text
+from jaxnas.spaces.published import NETWORKS
 from jaxnas.stored import recipe_of, source, training_folder, training_of
 from jaxnas.trainings import TRAININGS
 
@@ -39,8 +40,8 @@ def trained(tmp_path: Path) -> str:
 def test_a_published_genotype_by_its_name(name: str) -> None:
     genotype, recipe, training = source(name)
     assert genotype == PUBLISHED[name]
-    assert recipe == MAIN
-    assert training == TRAININGS[MAIN]
+    assert recipe == ("blocks-digits" if name in NETWORKS else MAIN)
+    assert training == TRAININGS[recipe]
 
 
 def test_other_sources(searched: str, trained: str, tmp_path: Path) -> None:

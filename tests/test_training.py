@@ -16,7 +16,7 @@ from jaxnas.data import Augmentation, Dataset, Split, load
 from jaxnas.errors import UserError
 from jaxnas.nets import Network
 from jaxnas.recipes import TrainRecipe
-from jaxnas.spaces import from_text
+from jaxnas.spaces import PUBLISHED, BlockGenotype, from_text
 from jaxnas.training import TrainState, compile_evaluation, network_of, optimizer, train, train_step
 from jaxnas.trainings import find
 
@@ -126,6 +126,25 @@ def test_steps_of_training(auxiliary_weight: float, every: Literal["step", "epoc
     assert int(state.step) == 4
 
 
+def test_a_step_hands_the_recipes_dropout_to_the_network() -> None:
+    train_set = split(4)
+    data = {"images": jnp.asarray(train_set.images), "labels": jnp.asarray(train_set.labels)}
+    seen: list[dict[str, Any]] = []
+    plain = linear()
+
+    def forward(weights: Any, mixture: Any, x: Array, key: Array, scalars: Any, statistics: Any = None) -> Any:
+        seen.append(scalars)
+        return plain.forward(weights, mixture, x, key, scalars, statistics)
+
+    for rate in (0.0, 0.25):
+        recipe = dataclasses.replace(RECIPE, dropout=rate)
+        weights, statistics = plain.init(jax.random.key(0))
+        weight_state = optimizer(recipe, 1).init(weights)
+        state = TrainState(jnp.zeros((), jnp.int32), jax.random.key(1), weights, weight_state, statistics)
+        train_step(Network(plain.init, forward, 12), recipe, 1, MEAN, STD)(state, data, jnp.arange(4))
+    assert seen[0] == {} and seen[1].keys() == {"dropout"} and float(seen[1]["dropout"]) == 0.25
+
+
 @pytest.mark.quick
 def test_label_smoothing_of_both_heads() -> None:
     recipe = dataclasses.replace(RECIPE, auxiliary_weight=0.4, label_smoothing=0.1, clip=0.0)
@@ -183,16 +202,36 @@ def digits() -> Dataset:
 
 
 @pytest.mark.parametrize("values", ({"drop_path": 0.2}, {"auxiliary_weight": 0.4}))
-def test_what_nb201_networks_do_not_have(values: dict[str, float], digits: Dataset) -> None:
-    with pytest.raises(UserError, match="neither drop path nor an auxiliary head") as refusal:
-        network_of(NB201, dataclasses.replace(RECIPE, **values), digits)
-    for name, value in values.items():
-        assert f"{name}={value}" in str(refusal.value)
+def test_what_networks_of_other_families_do_not_have(values: dict[str, float], digits: Dataset) -> None:
+    for genotype in (NB201, PUBLISHED["FBNet_A"]):
+        with pytest.raises(UserError, match="neither drop path nor an auxiliary head") as refusal:
+            network_of(genotype, dataclasses.replace(RECIPE, **values), digits)
+        for name, value in values.items():
+            assert f"{name}={value}" in str(refusal.value)
+
+
+def test_only_networks_of_blocks_have_dropout(digits: Dataset) -> None:
+    with pytest.raises(UserError, match="family nb201 have no dropout, but dropout=0.1"):
+        network_of(NB201, dataclasses.replace(RECIPE, dropout=0.1), digits)
 
 
 def test_a_crop_larger_than_the_images(digits: Dataset) -> None:
     with pytest.raises(UserError, match="resized_crop=16 needs images of at least 16x16 pixels, those of digits are 8x8"):
         network_of(DARTS, dataclasses.replace(RECIPE, augmentation=Augmentation(resized_crop=16)), digits)
+
+
+@pytest.mark.slow
+def test_training_of_a_network_of_blocks() -> None:
+    """By the steps of a published training, on two greys."""
+    bright = np.arange(16) % 2
+    images = np.broadcast_to((200 * bright + 20)[:, None, None, None], (16, 8, 8, 3)).astype(np.uint8)
+    data = Split(images, bright.astype(np.int32))
+    dataset = Dataset("two greys", 2, data, data, data, data, MEAN, STD)
+    recipe = dataclasses.replace(
+        find("proxyless-imagenet").train, epochs=20, batch=8, learning_rate=0.1, augmentation=Augmentation()
+    )
+    genotype = BlockGenotype("proxyless", (8, 2), (("3x3_MBConv1", 8, 1), ("5x5_MBConv3", 16, 2), ("none", 16, 1)), 32)
+    assert train(genotype, recipe, dataset, 0, SILENT).test_accuracy == 1.0
 
 
 @pytest.mark.slow

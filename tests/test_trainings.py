@@ -31,6 +31,7 @@ DARTS = {
     "label_smoothing": 0.0,
     "auxiliary_weight": 0.4,
     "drop_path": 0.2,
+    "dropout": 0.0,
     "augmentation": {**PLAIN, "crop_padding": 4, "flip": True, "cutout": 16},
 }
 GDAS = {**DARTS, "epochs": 300, "warmup_epochs": 5, "nesterov": True, "weight_decay": 5e-4, "clip": 0.0}
@@ -74,6 +75,16 @@ NB201 = {
     "drop_path": 0.0,
     "augmentation": {**PLAIN, "crop_padding": 4, "flip": True, "cutout": 0},
 }
+PROXYLESS = {
+    **NB201,
+    "epochs": 300,
+    "learning_rate": 0.05,
+    "weight_decay": 4e-5,
+    "label_smoothing": 0.1,
+    "dropout": 0.1,
+    "augmentation": {**IMAGENET["augmentation"], "hue": 0.1},
+}
+SIZES = {"channels", "cells"}
 PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
     "darts-cifar10": ("cifar10", DARTS),
     "darts-cifar100": ("cifar100", DARTS),
@@ -104,7 +115,10 @@ PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
         "imagenet16-120.npz",
         {**NB201, "augmentation": {**PLAIN, "crop_padding": 2, "flip": True, "cutout": 0}},
     ),
+    # A genotype of blocks has its sizes itself.
+    "proxyless-imagenet": ("imagenet", {key: value for key, value in PROXYLESS.items() if key not in SIZES}),
 }
+FAMILIES = {"nb201": "nb201", "proxyless": "blocks"}
 
 
 @pytest.mark.quick
@@ -113,18 +127,19 @@ def test_published_values(name: str) -> None:
     dataset, values = PUBLISHED[name]
     training = plain(find(name))
     assert training["dataset"] == dataset
-    assert training["family"] == ("nb201" if name.startswith("nb201") else "darts")
+    assert training["family"] == FAMILIES.get(name.split("-")[0], "darts")
     found = training["train"]
     assert {key: found[key] for key in values} == values
     # What is not compared is not read: a factor where the schedule has none.
-    assert set(found) - set(values) <= ({"learning_rate_factor"} if found["schedule"] != "exponential" else set())
+    unread = {"learning_rate_factor"} if found["schedule"] != "exponential" else set()
+    assert set(found) - set(values) <= unread | (SIZES if training["family"] == "blocks" else set())
 
 
 def test_a_recipes_second_stage_is_a_training() -> None:
     for name, recipe in RECIPES.items():
         training = find(name)
         assert (training.dataset, training.train, training.seed) == (recipe.dataset, recipe.train, recipe.seed)
-        assert training.family == ("nb201" if name.startswith("nb201") else "darts")
+        assert training.family == ("nb201" if recipe.search.space == "nb201" else "darts")
 
 
 @pytest.mark.parametrize("name", TRAININGS)

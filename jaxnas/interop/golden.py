@@ -26,8 +26,6 @@ from jaxnas.interop import golden_networks, golden_supernets
 from jaxnas.interop.golden_record import LIMITS, Comparison, Record
 
 PRECISIONS = ("float64", "float32")
-UNBUILT = "gdas/"
-"""Begin of the keys for which we have no method yet."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +84,7 @@ def comparisons(record: Record, precision: str) -> Iterator[Comparison]:
         yield from golden_supernets.compare_nb201(record, precision)
 
 
-def verify(path: Path, precision: str, say: Callable[[str], None]) -> tuple[list[Line], list[str]]:
+def verify(path: Path, precision: str) -> tuple[list[Line], list[str]]:
     """Compares one file in one precision.
 
     Returns:
@@ -106,11 +104,7 @@ def verify(path: Path, precision: str, say: Callable[[str], None]) -> tuple[list
         limit = LIMITS[kind][precision]
         worst, error = _worst(triples, kind)
         lines.append(Line(path.name, precision, quantity, len(triples), worst, error, limit, bool(error <= limit)))
-    unbuilt = record.under(UNBUILT)
-    if unbuilt:
-        say(f"{path.name}: {UNBUILT}... is not built yet: not compared")
-    left = record.arrays.keys() - compared - record.inputs() - {UNBUILT + key for key in unbuilt}
-    return lines, sorted(left)
+    return lines, sorted(record.arrays.keys() - compared - record.inputs())
 
 
 def _worst(triples: list[tuple[str, np.ndarray, np.ndarray]], kind: str) -> tuple[str, float]:
@@ -144,7 +138,7 @@ def verify_files(paths: tuple[Path, ...], json_path: Path | None, say: Callable[
         read(path)  # A file that cannot be read is said before the first is computed.
     for path in paths:
         for precision in PRECISIONS:
-            lines, left = verify(path, precision, say)
+            lines, left = verify(path, precision)
             for line in lines:
                 mark = "pass" if line.passed else "FAIL"
                 say(

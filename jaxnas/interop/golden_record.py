@@ -26,7 +26,9 @@ LIMITS: dict[str, dict[str, float]] = {
 }
 """Largest error by kind of quantity and precision."""
 
-_INPUTS = re.compile(r"(weight|momentum)/|(step\d+/)?[xy](_|$)|alphas|drop_path/(masks|probability)$|edges$|ops$")
+_INPUTS = re.compile(
+    r"(weight|momentum)/|(step\d+/)?[xy](_|$)|alphas|drop_path/(masks|probability)$|edges$|ops$|gdas/(exp|tau)"
+)
 
 
 @dataclasses.dataclass(frozen=True)

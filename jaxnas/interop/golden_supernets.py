@@ -21,7 +21,7 @@ from jaxnas.interop.torch_names import from_state_dict, to_state_dict
 from jaxnas.losses import mean_cross_entropy
 from jaxnas.nets import Network, Shape, supernet
 from jaxnas.optimizers import adam, clipped, sgd
-from jaxnas.relaxations import softmax
+from jaxnas.relaxations import Phase, Relax, gumbel_softmax, softmax, straight_through
 from jaxnas.search import Loss, Method, SearchState, initial_state, search_step
 from jaxnas.spaces import CellSpace, DartsGenotype, Nb201Genotype, darts_family, from_text, nb201_family
 
@@ -40,7 +40,7 @@ def compare_darts(record: Record, precision: str) -> Iterator[Comparison]:
         for suffix in ("", *(f"_step{i}" for i in range(2, len(meta["learning_rates"]) + 1)))
     ]
     train, valid = batches[0]
-    gradients = compiled_gradients(network, space)
+    gradients = compiled_gradients(network, softmax(space))
     loss = loss_with_gradients(gradients)
 
     (value, aux), (weight_gradient, _) = gradients(weights, alphas, train)
@@ -99,7 +99,7 @@ def compare_darts(record: Record, precision: str) -> Iterator[Comparison]:
 
 
 def compare_nb201(record: Record, precision: str) -> Iterator[Comparison]:
-    """A NAS-Bench-201 supernet: the softmax mixture at one state, then two iterations of DARTS-V1, weights first."""
+    """A NAS-Bench-201 supernet: softmax and GDAS's sample at one state, then two iterations of DARTS-V1, weights first."""
     meta = record.meta
     alphas = {"cell": record["alphas"].astype(precision)}
     space = nb201_family("golden", tuple(str(op) for op in record["ops"]), nodes=_nodes(len(alphas["cell"]), inputs=1))
@@ -108,16 +108,13 @@ def compare_nb201(record: Record, precision: str) -> Iterator[Comparison]:
         raise UserError(f"{record.name}: its edges are {[str(edge) for edge in record['edges']]}, ours {edges}.")
     network = supernet(space, Shape(meta["C"], meta["N"], meta["classes"], meta["size"], meta["affine"]))
     weights = _weights(record, record.under("weight/"), network, space, precision)
-    gradients = compiled_gradients(network, space)
+    gradients = compiled_gradients(network, softmax(space))
     loss = loss_with_gradients(gradients)
 
-    (value, aux), (weight_gradient, alpha_gradient) = gradients(weights, alphas, record.batch("x_nchw", "y", precision))
-    yield Comparison("logits", "value", "mixture/logits", aux["logits"], record["mixture/logits"])
-    yield Comparison("losses", "value", "mixture/loss", value, record["mixture/loss"])
-    yield Comparison(
-        "first-order gradient", "value", "mixture/grad_alphas", alpha_gradient["cell"], record["mixture/grad_alphas"]
-    )
-    yield from by_name("weight gradients", "weight_gradient", record, "mixture/grad_weight/", weight_gradient, space)
+    batch = record.batch("x_nchw", "y", precision)
+    yield from _at_one_state(record, "mixture/", "", gradients(weights, alphas, batch), space)
+    sampled = compiled_gradients(network, _recorded_gdas(record, space, precision))
+    yield from _at_one_state(record, "gdas/", "GDAS: ", sampled(weights, alphas, batch), space)
 
     method = _method(record, space, precision)
     state = initial_state(method, jax.random.key(0), weights, alphas)
@@ -145,9 +142,30 @@ def compare_nb201(record: Record, precision: str) -> Iterator[Comparison]:
     yield Comparison("genotype", "equal", "genotype", str(derive(space, {"cell": record["alphas"]})), str(recorded))
 
 
-def compiled_gradients(network: Network, space: CellSpace) -> Any:
+def _at_one_state(record: Record, prefix: str, label: str, found: Any, space: CellSpace) -> Iterator[Comparison]:
+    """Logits, loss and gradients of one relaxation. What GDAS has not sampled has no gradient in the record, 0 in ours."""
+    (value, aux), (weight_gradient, alpha_gradient) = found
+    yield Comparison(f"{label}logits", "value", f"{prefix}logits", aux["logits"], record[f"{prefix}logits"])
+    yield Comparison(f"{label}losses", "value", f"{prefix}loss", value, record[f"{prefix}loss"])
+    ours, reference = alpha_gradient["cell"], record[f"{prefix}grad_alphas"]
+    yield Comparison(f"{label}first-order gradient", "value", f"{prefix}grad_alphas", ours, reference)
+    yield from by_name(f"{label}weight gradients", "weight_gradient", record, f"{prefix}grad_weight/", weight_gradient, space)
+
+
+def _recorded_gdas(record: Record, space: CellSpace, precision: str) -> Relax:
+    """GDAS's relaxation with the record's noise."""
+    noise = -jnp.log(jnp.asarray(record["gdas/exponential_noise"], precision))
+    present = jnp.array(space.cell("cell").present)
+
+    def relax(alphas: Any, key: Array, scalars: Any, phase: Phase) -> tuple[Any, Any]:
+        soft = gumbel_softmax(alphas["cell"], present, noise, jnp.asarray(record["gdas/tau"], precision))
+        return {"cell": straight_through(soft, "offset")}, {"cell": soft}
+
+    return relax
+
+
+def compiled_gradients(network: Network, relax: Relax) -> Any:
     """One compiled ``(weights, alphas, batch) -> (loss, aux), (weight gradient, alpha gradient)``, for every use in a file."""
-    relax = softmax(space)
 
     def loss(weights: Any, alphas: Any, batch: Any) -> tuple[Array, Any]:
         mixture, _ = relax(alphas, jax.random.key(0), {}, "weights")

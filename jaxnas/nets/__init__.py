@@ -1,7 +1,8 @@
 """Networks: Flax modules as containers, handed out as pure functions. Nothing outside this folder imports flax."""
 
+from jaxnas.nets.chains import ChainShape
 from jaxnas.nets.derived import derived
 from jaxnas.nets.network import Network, Shape
 from jaxnas.nets.supernet import reductions, supernet
 
-__all__ = ["Network", "Shape", "derived", "reductions", "supernet"]
+__all__ = ["ChainShape", "Network", "Shape", "derived", "reductions", "supernet"]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 from jax import Array, lax
 
 from jaxnas.nets.rows import at_least_float32
 
-EPSILON = 1e-5  # PyTorch's default, which all the references keep.
+EPSILON = 1e-5  # PyTorch's default, which all references but ProxylessNAS keep.
 
 
-def normalise_batch(x: Array, scale: Array | None = None, shift: Array | None = None) -> tuple[Array, Array, Array]:
+def normalise_batch(
+    x: Array, scale: Array | None = None, shift: Array | None = None, epsilon: float = EPSILON
+) -> tuple[Array, Array, Array]:
     """Rows brought to mean 0 and variance 1 in every channel, then scaled and shifted.
 
     Args:
       x: rows; of bfloat16 the moments are formed, and returned, in float32.
       scale, shift: ``[C]``; none are 1 and 0.
+      epsilon: added to the variance.
 
     Returns:
       The rows, the batch's means and its biased variances, both ``[C]``.
@@ -28,14 +33,21 @@ def normalise_batch(x: Array, scale: Array | None = None, shift: Array | None = 
     dtype, x = x.dtype, x.astype(at_least_float32(x.dtype))
     mean = x.mean((0, 2), keepdims=True)
     variance = ((x - mean) ** 2).mean((0, 2), keepdims=True)
-    y = (x - mean) * lax.rsqrt(variance + EPSILON)
+    y = (x - mean) * lax.rsqrt(variance + epsilon)
     return _affine(y, scale, shift).astype(dtype), mean[0, :, 0], variance[0, :, 0]
 
 
-@jax.jit
-def normalise_by(x: Array, mean: Array, variance: Array, scale: Array | None = None, shift: Array | None = None) -> Array:
+@functools.partial(jax.jit, static_argnames="epsilon")
+def normalise_by(
+    x: Array,
+    mean: Array,
+    variance: Array,
+    scale: Array | None = None,
+    shift: Array | None = None,
+    epsilon: float = EPSILON,
+) -> Array:
     """Rows normalised by moments that are given, all ``[C]``; a function by name in a trace, where the counters find it."""
-    y = (x - mean[None, :, None]) * lax.rsqrt(variance + EPSILON)[None, :, None]
+    y = (x - mean[None, :, None]) * lax.rsqrt(variance + epsilon)[None, :, None]
     return _affine(y, scale, shift).astype(x.dtype)
 
 

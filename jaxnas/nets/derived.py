@@ -12,11 +12,12 @@ from flax import nnx
 from jax import Array
 
 from jaxnas.errors import UserError
+from jaxnas.nets.chains import ChainShape, chain_network
 from jaxnas.nets.ends import AuxiliaryHead, Linear, cifar_stem, imagenet_stems, least_auxiliary_map, whole_windows
 from jaxnas.nets.network import HALVINGS, Network, Shape, network
 from jaxnas.nets.operations import BatchNorm, Identity, Pass, Relu, Style, build_operation
 from jaxnas.nets.supernet import ResidualReduction, preprocess, reductions
-from jaxnas.spaces import DartsGenotype, Genotype, Nb201Genotype
+from jaxnas.spaces import BlockGenotype, DartsGenotype, Genotype, Nb201Genotype
 
 STYLE = Style(affine=True)  # Batch norms have scale and shift, pools are bare, convolutions have no bias.
 
@@ -177,7 +178,7 @@ class Nb201Network(nnx.Module):
         return self.classifier(x, context), None
 
 
-def derived(genotype: Genotype, shape: Shape, auxiliary: bool = False) -> Network:
+def derived(genotype: Genotype, shape: Shape | ChainShape, auxiliary: bool = False) -> Network:
     """The network of a genotype, for training from scratch.
 
     Its ``forward(weights, mixture, images, key, scalars, statistics=None)`` returns ``(logits, auxiliary_logits)``, both
@@ -187,14 +188,15 @@ def derived(genotype: Genotype, shape: Shape, auxiliary: bool = False) -> Networ
 
     - ``scalars["drop_path"]``: probability with which each operation's output is dropped, image by image; what is kept is
       divided by the probability of keeping. Operations that are the identity are spared.
+    - ``scalars["dropout"]``, networks of blocks: probability of the dropout before the classifier.
     - ``mixture``: ``None``, or the factors themselves, ``[operations not the identity, N]``, in the order of the cells and
       of their genotype, in place of drawn ones.
 
     Args:
-      genotype: the cells.
-      shape: size of the network; ``affine`` is not read, every batch norm has scale and shift. In the template
-        ``imagenet``, pooling at the end reads whole windows of 7x7 pixels, as the reference's does where it accepts the
-        image (224 and 256 pixels with the auxiliary head, up to 416 without); smaller maps are averaged whole.
+      genotype: the cells, or the blocks.
+      shape: size of the network, for blocks a ``ChainShape``; ``affine`` is not read, every batch norm has scale and shift. In
+        the template ``imagenet``, pooling at the end reads whole windows of 7x7 pixels, as the reference's does where it
+        accepts the image (224 and 256 pixels with the auxiliary head, up to 416 without); smaller maps are averaged whole.
       auxiliary: family darts: add the auxiliary head, whose weights ``parameters`` does not count (the field's convention).
 
     Raises:
@@ -205,9 +207,13 @@ def derived(genotype: Genotype, shape: Shape, auxiliary: bool = False) -> Networ
     >>> derived(genotype, Shape(channels=16, cells=5, classes=10)).parameters
     1073466
     """
+    if auxiliary and not isinstance(genotype, DartsGenotype):
+        raise UserError(f"Networks of family {genotype.family} have no auxiliary head: leave auxiliary=False.")
+    if isinstance(genotype, BlockGenotype):
+        return chain_network(genotype, shape)
+    if not isinstance(shape, Shape):
+        raise UserError(f"Networks of cells have a Shape(channels, cells, classes, ...), got {shape}.")
     if isinstance(genotype, Nb201Genotype):
-        if auxiliary:
-            raise UserError("NAS-Bench-201's network has no auxiliary head: leave auxiliary=False.")
         if shape.template != "cifar":
             raise UserError(f"NAS-Bench-201's network is built in the template cifar, got template={shape.template!r}.")
         return network(lambda: Nb201Network(genotype, shape))

@@ -36,9 +36,12 @@ class Linear(nnx.Module):
         self.bias = weight((classes,), channels)
 
     def __call__(self, x: Array, context: Pass) -> Array:
+        return (self.weight[...] @ self.pooled(x, context)).T + self.bias[...]
+
+    def pooled(self, x: Array, context: Pass) -> Array:
+        """The mean of each image's channels, ``[C, N]``."""
         h, c, _ = x.shape
-        pooled_CxN = x.astype(at_least_float32(x.dtype)).reshape(h, c, -1, context.batch).mean((0, 2))
-        return (self.weight[...] @ pooled_CxN).T + self.bias[...]
+        return x.astype(at_least_float32(x.dtype)).reshape(h, c, -1, context.batch).mean((0, 2))
 
 
 def whole_windows(x: Array, batch: int, window: int) -> Array:

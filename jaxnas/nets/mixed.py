@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,10 +19,11 @@ import numpy as np
 from flax import nnx
 from jax import Array, lax
 
-from jaxnas.nets.operations import Pass, Style, build_operation
+from jaxnas.nets.operations import Pass
 from jaxnas.spaces.operations import NONE
 
 Weights = Any
+Parts = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,49 +41,57 @@ class MixedEdges(nnx.Module):
 
     Args:
       edges: in topological order.
-      channels, stride, style: of every candidate.
+      build: from a candidate's name to its module.
       chained: the sources are the targets' own buffer (edges between nodes); otherwise another one (edges from the
         inputs of a reduction cell).
+      shortcut: every edge also adds its source itself to its target.
     """
 
-    def __init__(self, edges: tuple[MixedEdge, ...], channels: int, stride: int, style: Style, chained: bool) -> None:
-        self.edges, self.chained = edges, chained
+    def __init__(
+        self, edges: tuple[MixedEdge, ...], build: Callable[[str], nnx.Module], chained: bool, shortcut: bool = False
+    ) -> None:
+        self.edges, self.chained, self.shortcut = edges, chained, shortcut
         names = dict.fromkeys(name for edge in edges for name in edge.operations if name != NONE)
         self.names = tuple(names)
-        self.stacks = nnx.Dict(
-            {name: _stack(name, sum(name in edge.operations for edge in edges), channels, stride, style) for name in names}
-        )
+        self.stacks = nnx.Dict({name: _stack(build(name), sum(name in edge.operations for edge in edges)) for name in names})
 
-    def __call__(self, sources: Array, nodes: Array, mixture: Array, context: Pass) -> Array:
+    def __call__(self, sources: Array, nodes: Array, mixture: Any, context: Pass) -> Array:
         """Adds every edge's mixture to its target.
 
         Args:
           sources: states ``[S, H, C, W * N]`` that edges start from; not read where the edges are chained.
           nodes: states ``[M, H', C, W' * N]`` that edges end at.
-          mixture: ``[edges of the cell, columns]``: weight of the j-th candidate of each edge.
+          mixture: ``[edges of the cell, columns]``: weight of the j-th candidate of each edge; every candidate runs. Or a
+            dictionary of ``weights`` of that form and, each of them optional:
+            ``active``, bool of that form: whether the candidate runs; what does not has no output and no gradients.
+            ``probed``, bool of that form: a candidate that is not active, but runs on the way back for the gradient in its
+            weight alone, as if it had been there without a weight (ProxylessNAS).
+            ``offset`` ``[edges]``: a number added to every element of an edge's output (GDAS).
 
         Returns:
           The completed nodes.
         """
         if not self.edges:  # Between the nodes of a reduction cell of one node.
             return nodes
+        parts = jax.tree.map(jnp.asarray, mixture if isinstance(mixture, dict) else {"weights": mixture})
         kinds, weights, statistics = [], {}, {}
         for name in self.names:
             graph, parameters, running = nnx.split(self.stacks[name], nnx.Param, nnx.BatchStat)
             weights[name], statistics[name] = nnx.to_pure_dict(parameters), nnx.to_pure_dict(running)
-            kinds.append(_Kind(name, graph, bool(getattr(self.stacks[name], "costly", 0))))
+            # Of candidates that may not run nothing is kept: it would take its place whether they run or not.
+            costly = bool(getattr(self.stacks[name], "costly", 0)) and "active" not in parts
+            kinds.append(_Kind(name, graph, costly))
         key_data, implementation = jax.random.key_data(context.key), str(jax.random.key_impl(context.key))
-        run = _runner(self.edges, tuple(kinds), self.chained, context.batch, context.training, implementation)
-        nodes, moments = run(weights, jnp.asarray(mixture), sources, nodes, statistics, key_data, context.scalars)
+        run = _runner(self.edges, tuple(kinds), self.chained, self.shortcut, context.batch, context.training, implementation)
+        nodes, moments = run(weights, parts, sources, nodes, statistics, key_data, context.scalars)
         for name in self.names:
             nnx.update(self.stacks[name], moments[name])
         return nodes
 
 
-def _stack(name: str, count: int, channels: int, stride: int, style: Style) -> nnx.Module:
+def _stack(operation: nnx.Module, count: int) -> nnx.Module:
     """``count`` operations of a kind as one module whose variables have a leading axis."""
-
-    graph, state = nnx.split(build_operation(name, channels, stride, style))
+    graph, state = nnx.split(operation)
     return nnx.merge(graph, jax.tree.map(lambda a: jnp.broadcast_to(a, (count, *a.shape)), state))
 
 
@@ -96,7 +106,13 @@ class _Kind:
 
 @functools.cache
 def _runner(
-    edges: tuple[MixedEdge, ...], kinds: tuple[_Kind, ...], chained: bool, batch: int, training: bool, key_implementation: str
+    edges: tuple[MixedEdge, ...],
+    kinds: tuple[_Kind, ...],
+    chained: bool,
+    shortcut: bool,
+    batch: int,
+    training: bool,
+    key_implementation: str,
 ) -> Any:
     """The function of the edges, with its own backward pass; equal edges get the same, so that JAX traces it once."""
     names = tuple(kind.name for kind in kinds)
@@ -124,17 +140,21 @@ def _runner(
         key = jax.random.fold_in(jax.random.wrap_key_data(key_data, impl=key_implementation), _at(rows_of, e))
         return Pass(batch, training, key, scalars)
 
-    def where_present(name: str, e: Array, then: Any, otherwise: Any) -> Any:
-        """``then()`` on edges that have the operation, at run time; ``otherwise()`` has the same form."""
-        return lax.cond(_at(slots[name], e) >= 0, then, otherwise)
+    def runs(name: str, mixture: Parts, which: str, e: Array) -> Array:
+        """Whether the edge has the operation and the mixture, where it says so, lets it run."""
+        has = _at(slots[name], e) >= 0
+        return has & mixture[which][_at(rows_of, e), _at(columns[name], e)] if which in mixture else has
 
     def run_edges(
-        weights: Weights, mixture: Array, sources: Array, nodes: Array, statistics: Any, key_data: Array, scalars: Any
-    ) -> tuple[tuple[Array, Any], dict[str, Array]]:
+        weights: Weights, mixture: Parts, sources: Array, nodes: Array, statistics: Any, key_data: Array, scalars: Any
+    ) -> tuple[tuple[Array, Any], dict[str, list[Array]]]:
         def edge(carry: Any, e: Array) -> Any:
             nodes, moments = carry
             x = _take(nodes if chained else sources, _at(sources_of, e))
             y = _take(nodes, _at(targets_of, e))
+            y = y + x if shortcut else y
+            if "offset" in mixture:
+                y = y + mixture["offset"][_at(rows_of, e)].astype(y.dtype)
             inside, kept = inside_edge(key_data, scalars, e), {}
             for name in names:
 
@@ -143,13 +163,13 @@ def _runner(
                     w, running = _take(weights[name], at), _take(statistics[name], at)
                     z = first(name, w, running, x, inside)
                     out, found = rest(name, w, running, z, inside)
-                    y = y + mixture[_at(rows_of, e), _at(columns[name], e)].astype(y.dtype) * out
+                    y = y + mixture["weights"][_at(rows_of, e), _at(columns[name], e)].astype(y.dtype) * out
                     return y, _put(moments, found, at), [z] if costly[name] else []
 
                 def absent(y: Array = y, moments: Any = moments[name], name: str = name) -> Any:
                     return y, moments, [jnp.zeros_like(y)] if costly[name] else []
 
-                y, found, kept[name] = where_present(name, e, present, absent)
+                y, found, kept[name] = lax.cond(runs(name, mixture, "active", e), present, absent)
                 moments = {**moments, name: found}
             return (_put(nodes, y, _at(targets_of, e)), moments), kept
 
@@ -158,21 +178,38 @@ def _runner(
     def forward(*inputs: Any) -> Any:
         return run_edges(*inputs)[0]
 
+    def forward_with_residuals(
+        weights: Weights, mixture: Parts, sources: Array, nodes: Array, statistics: Any, key_data: Array, scalars: Any
+    ) -> Any:
+        carry, kept = run_edges(weights, mixture, sources, nodes, statistics, key_data, scalars)
+        return carry, (weights, mixture, sources, carry[0] if chained else None, statistics, key_data, scalars, kept)
+
     def backward(residuals: Any, cotangents: Any) -> Any:
         weights, mixture, sources, states, statistics, key_data, scalars, kept = residuals
         grad_nodes = cotangents[0]  # The moments are data: nothing flows back through them.
+        choices = {name: mixture[name] for name in ("active", "probed") if name in mixture}
 
         def edge(carry: Any, inputs: Any) -> tuple[Any, None]:
             e, kept = inputs
             grad_weights, grad_mixture, grad_sources, grad_nodes = carry
             x = _take(states if chained else sources, _at(sources_of, e))
             g = _take(grad_nodes, _at(targets_of, e))
-            grad_x, inside = jnp.zeros_like(x), inside_edge(key_data, scalars, e)
+            grad_x, inside = g if shortcut else jnp.zeros_like(x), inside_edge(key_data, scalars, e)
+            row = _at(rows_of, e)
+            if "offset" in mixture:
+                of_offset = g.sum(dtype=mixture["offset"].dtype)
+                grad_mixture = {**grad_mixture, "offset": grad_mixture["offset"].at[row].add(of_offset)}
+
+            def in_weight(grad_mixture: Any, name: str, out: Array, g: Array = g, row: Array = row) -> Any:
+                found = (out * g).sum(dtype=mixture["weights"].dtype)
+                return {**grad_mixture, "weights": grad_mixture["weights"].at[row, _at(columns[name], e)].add(found)}
+
             for name in names:
 
                 def present(name: str = name, so_far: Any = (grad_weights[name], grad_mixture, grad_x)) -> Any:
                     grad_weights, grad_mixture, grad_x = so_far
-                    at, weight = _at(slots[name], e), mixture[_at(rows_of, e), _at(columns[name], e)].astype(g.dtype)
+                    at, column = _at(slots[name], e), _at(columns[name], e)
+                    weight = mixture["weights"][_at(rows_of, e), column].astype(g.dtype)
                     w, running = _take(weights[name], at), _take(statistics[name], at)
                     # The value here is used by nobody, and so not computed, where the first layers' result was kept.
                     z, pull_first = jax.vjp(lambda w, x: first(name, w, running, x, inside), w, x)
@@ -180,34 +217,38 @@ def _runner(
                     out, pull = jax.vjp(lambda w, z: rest(name, w, running, z, inside)[0], w, z)
                     dw, dz = pull(weight * g)
                     dw_first, dx = pull_first(dz)
-                    dm = (out * g).sum(dtype=mixture.dtype)
                     dw = jax.tree.map(jnp.add, dw, dw_first) if costly[name] else dw
-                    return (
-                        _put(grad_weights, dw, at),
-                        grad_mixture.at[_at(rows_of, e), _at(columns[name], e)].add(dm),
-                        grad_x + dx,
-                    )
+                    return _put(grad_weights, dw, at), in_weight(grad_mixture, name, out), grad_x + dx
+
+                def probe(name: str = name, so_far: Any = (grad_weights[name], grad_mixture, grad_x)) -> Any:
+                    grad_weights, grad_mixture, grad_x = so_far
+                    at = _at(slots[name], e)
+                    w, running = _take(weights[name], at), _take(statistics[name], at)
+                    out, _ = rest(name, w, running, first(name, w, running, x, inside), inside)
+                    return grad_weights, in_weight(grad_mixture, name, out), grad_x
 
                 def absent(so_far: Any = (grad_weights[name], grad_mixture, grad_x)) -> Any:
                     return so_far
 
-                grad_w, grad_mixture, grad_x = where_present(name, e, present, absent)
+                active = runs(name, mixture, "active", e)
+                if "probed" in mixture:
+                    which = jnp.where(active, 2, runs(name, mixture, "probed", e).astype(jnp.int32))
+                    grad_w, grad_mixture, grad_x = lax.switch(which, (absent, probe, present))
+                else:
+                    grad_w, grad_mixture, grad_x = lax.cond(active, present, absent)
                 grad_weights = {**grad_weights, name: grad_w}
             into = grad_nodes if chained else grad_sources
             into = _put(into, _take(into, _at(sources_of, e)) + grad_x, _at(sources_of, e))
             grad_sources, grad_nodes = (grad_sources, into) if chained else (into, grad_nodes)
             return (grad_weights, grad_mixture, grad_sources, grad_nodes), None
 
-        zeros = jax.tree.map(jnp.zeros_like, (weights, mixture, sources))
+        numbers = {name: part for name, part in mixture.items() if name not in choices}
+        zeros = jax.tree.map(jnp.zeros_like, (weights, numbers, sources))
         carry, _ = lax.scan(edge, (*zeros, grad_nodes), (jnp.arange(len(edges), dtype=jnp.int32), kept), reverse=True)
-        nothing = jax.tree.map(jnp.zeros_like, (statistics, scalars))
-        return (*carry, nothing[0], np.zeros(key_data.shape, jax.dtypes.float0), nothing[1])
-
-    def forward_with_residuals(
-        weights: Weights, mixture: Array, sources: Array, nodes: Array, statistics: Any, key_data: Array, scalars: Any
-    ) -> Any:
-        carry, kept = run_edges(weights, mixture, sources, nodes, statistics, key_data, scalars)
-        return carry, (weights, mixture, sources, carry[0] if chained else None, statistics, key_data, scalars, kept)
+        grad_weights, grad_mixture, *grad_states = carry
+        no_choices, no_key = (jax.tree.map(lambda a: np.zeros(a.shape, jax.dtypes.float0), a) for a in (choices, key_data))
+        no_statistics, no_scalars = jax.tree.map(jnp.zeros_like, (statistics, scalars))
+        return (grad_weights, {**grad_mixture, **no_choices}, *grad_states, no_statistics, no_key, no_scalars)
 
     run = jax.custom_vjp(forward)
     run.defvjp(forward_with_residuals, backward)

@@ -110,7 +110,11 @@ def network(build: Callable[[], Any], dtype: Dtype = "float32") -> Network:
             if "start" in metadata:
                 return np.full(shape, metadata["start"], values.dtype)
             taken += math.prod(shape)
-            return metadata["bound"] * values[taken - math.prod(shape) : taken].reshape(shape)
+            drawn = values[taken - math.prod(shape) : taken].reshape(shape)
+            if "deviation" in metadata:
+                # As jax.random.normal makes its values; -1 itself, one draw in 2**23, would become minus infinity.
+                return metadata["deviation"] * math.sqrt(2) * jax.lax.erf_inv(jnp.maximum(drawn, jnp.nextafter(-1.0, 0.0)))
+            return metadata["bound"] * drawn
 
         return jax.device_put((of_variables(start, abstract_weights), of_variables(start, abstract_statistics)))
 

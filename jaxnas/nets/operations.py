@@ -17,7 +17,7 @@ from flax import nnx
 from jax import Array, lax
 
 from jaxnas.nets import primitives, rows
-from jaxnas.nets.batch_norm import normalise_batch, normalise_by
+from jaxnas.nets.batch_norm import EPSILON, normalise_batch, normalise_by
 from jaxnas.spaces.operations import NONE, SKIP
 
 
@@ -132,7 +132,8 @@ class BatchNorm(nnx.Module):
     statistics: they are the moments that a network returns, from which a caller keeps running averages if it wants them.
     """
 
-    def __init__(self, channels: int, affine: bool) -> None:
+    def __init__(self, channels: int, affine: bool, epsilon: float = EPSILON) -> None:
+        self.epsilon = epsilon
         self.mean = constant(nnx.BatchStat, (channels,), 0.0)
         self.var = constant(nnx.BatchStat, (channels,), 1.0)
         self.weight = constant(nnx.Param, (channels,), 1.0) if affine else None
@@ -141,8 +142,8 @@ class BatchNorm(nnx.Module):
     def __call__(self, x: Array, context: Pass) -> Array:
         scale, shift = (None if parameter is None else parameter[...] for parameter in (self.weight, self.bias))
         if not context.training:
-            return normalise_by(x, self.mean[...], self.var[...], scale, shift)
-        y, mean, var = normalise_batch(x, scale, shift)
+            return normalise_by(x, self.mean[...], self.var[...], scale, shift, self.epsilon)
+        y, mean, var = normalise_batch(x, scale, shift, self.epsilon)
         n = x.shape[0] * x.shape[2]
         # set_value: an assignment to mean[...] compares shardings, and that a tracer has none takes long to find out.
         self.mean.set_value(lax.stop_gradient(mean))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +12,15 @@ from flax import nnx
 from jax import Array
 
 from jaxnas.errors import UserError
+from jaxnas.nets.chains import ChainShape, chain_supernet
 from jaxnas.nets.ends import Linear, cifar_stem
 from jaxnas.nets.mixed import MixedEdge, MixedEdges
 from jaxnas.nets.network import Dtype, Network, Shape, network
-from jaxnas.nets.operations import BatchNorm, Convolution, FactorizedReduce, Pass, Style, relu_conv_norm
+from jaxnas.nets.operations import BatchNorm, Convolution, FactorizedReduce, Pass, Relu, Style, build_operation, relu_conv_norm
+from jaxnas.nets.partial import BYPASS, Bypass, PartialOperation
 from jaxnas.nets.repeated import equal_runs, run_cells
 from jaxnas.nets.rows import windows
-from jaxnas.spaces.cell import Cell, CellSpace
+from jaxnas.spaces import BlockSpace, Cell, CellSpace, Space
 
 
 def preprocess(c_in: int, c_out: int, halve: bool, style: Style) -> nnx.Module:
@@ -27,30 +30,52 @@ def preprocess(c_in: int, c_out: int, halve: bool, style: Style) -> nnx.Module:
     return relu_conv_norm(c_in, c_out, (1, 1), style)
 
 
+def candidates(names: tuple[str, ...], share: int) -> tuple[str, ...]:
+    """What an edge mixes: its candidates, and before them, with partial channels, the channels that pass by."""
+    return names if share == 1 else (BYPASS, *names)
+
+
+def build_candidate(name: str, channels: int, stride: int, style: Style, share: int) -> Any:
+    """The module of a candidate on its share of the channels."""
+    if share == 1:
+        return build_operation(name, channels, stride, style)
+    if name == BYPASS:
+        return Bypass(share, stride)
+    return PartialOperation(build_operation(name, channels // share, stride, style), share)
+
+
 class DartsCell(nnx.Module):
     """A cell of family darts with mixed edges; in a reduction cell the edges that leave an input have stride 2."""
 
     def __init__(
-        self, cell: Cell, c_previous_previous: int, c_previous: int, channels: int, reduction: bool, after_reduction: bool
+        self,
+        cell: Cell,
+        c_previous_previous: int,
+        c_previous: int,
+        channels: int,
+        reduction: bool,
+        after_reduction: bool,
+        pool_norm: bool = True,
+        share: int = 1,
     ) -> None:
-        style = Style(affine=False, pool_norm=True)
+        style = Style(affine=False, pool_norm=pool_norm)
         self.nodes, self.reduction = cell.nodes, reduction
         self.preprocess0 = preprocess(c_previous_previous, channels, after_reduction, style)
         self.preprocess1 = preprocess(c_previous, channels, False, style)
         rows = [
-            (source, target, row, names)
+            (source, target, row, candidates(names, share))
             for row, ((source, target), names) in enumerate(zip(cell.edges, cell.operations, strict=True))
         ]
         if reduction:
             # The nodes' buffer does not hold the inputs, which are larger.
             outer = tuple(MixedEdge(s, t - 2, row, names) for s, t, row, names in rows if s < 2)
             inner = tuple(MixedEdge(s - 2, t - 2, row, names) for s, t, row, names in rows if s >= 2)
-            self.from_inputs = MixedEdges(outer, channels, 2, style, False)
+            self.from_inputs = MixedEdges(outer, lambda name: build_candidate(name, channels, 2, style, share), False)
         else:
             inner = tuple(MixedEdge(*edge) for edge in rows)
-        self.between_nodes = MixedEdges(inner, channels, 1, style, True)
+        self.between_nodes = MixedEdges(inner, lambda name: build_candidate(name, channels, 1, style, share), True)
 
-    def __call__(self, s0: Array, s1: Array, mixture: Array, context: Pass) -> Array:
+    def __call__(self, s0: Array, s1: Array, mixture: Any, context: Pass) -> Array:
         inputs = jnp.stack([self.preprocess0(s0, context), self.preprocess1(s1, context)])
         if self.reduction:
             _, h, c, wn = inputs.shape
@@ -64,27 +89,31 @@ class DartsCell(nnx.Module):
 
 
 class DartsSupernet(nnx.Module):
-    """The search network of DARTS (cnn/model_search.py): reduction cells at one and two thirds of the depth."""
+    """The search network of DARTS (cnn/model_search.py): reduction cells at one and two thirds of the depth.
 
-    def __init__(self, space: CellSpace, shape: Shape, rematerialise: bool) -> None:
+    By GDAS's conventions AutoDL-Projects' NASNetworkGDAS, whose N cells a stage are 3 N cells here.
+    """
+
+    def __init__(self, space: CellSpace, shape: Shape, share: int, rematerialise: bool) -> None:
         self.rematerialise = rematerialise
         width = 3 * shape.channels
         self.stem = cifar_stem(width)
         c_previous_previous = c_previous = width
         channels, after_reduction = shape.channels, False
-        cells, configurations = [], []
+        cells, configurations, by_gdas = [], [], space.conventions == "gdas"
         for reduction in reductions(shape.cells):
             channels *= 2 if reduction else 1
             configuration = (c_previous_previous, c_previous, channels, reduction, after_reduction)
             cell = space.cell("reduce" if reduction else "normal")
-            cells.append(DartsCell(cell, *configuration))
+            cells.append(DartsCell(cell, *configuration, pool_norm=not by_gdas, share=share))
             configurations.append(configuration)
             c_previous_previous, c_previous, after_reduction = c_previous, cell.nodes * channels, reduction
         self.cells = nnx.List(cells)
         self.runs = tuple(equal_runs(configurations))
+        self.lastact = nnx.List([BatchNorm(c_previous, affine=True), Relu()] if by_gdas else [])
         self.classifier = Linear(c_previous, shape.classes)
 
-    def __call__(self, mixture: dict[str, Array], x: Array, context: Pass) -> Array:
+    def __call__(self, mixture: dict[str, Any], x: Array, context: Pass) -> Array:
         def mixed(cell: DartsCell, states: tuple[Array, Array], index: Array) -> tuple[Array, Array]:
             inside = dataclasses.replace(context, key=jax.random.fold_in(context.key, index))
             return states[1], cell(*states, mixture["reduce" if cell.reduction else "normal"], inside)
@@ -92,7 +121,10 @@ class DartsSupernet(nnx.Module):
         states = (self.stem(x, context),) * 2
         for run in self.runs:
             states = run_cells([self.cells[i] for i in run], run.start, mixed, states, self.rematerialise)
-        return self.classifier(states[1], context)
+        x = states[1]
+        for layer in self.lastact:
+            x = layer(x, context)
+        return self.classifier(x, context)
 
 
 def reductions(cells: int) -> tuple[bool, ...]:
@@ -126,15 +158,15 @@ class ResidualReduction(nnx.Module):
 class Nb201Cell(nnx.Module):
     """A cell of family nb201 with mixed edges; its output is the last node."""
 
-    def __init__(self, cell: Cell, channels: int, style: Style) -> None:
+    def __init__(self, cell: Cell, channels: int, style: Style, share: int = 1) -> None:
         self.nodes = cell.nodes
         edges = tuple(
-            MixedEdge(source, target, row, names)
+            MixedEdge(source, target, row, candidates(names, share))
             for row, ((source, target), names) in enumerate(zip(cell.edges, cell.operations, strict=True))
         )
-        self.edges = MixedEdges(edges, channels, 1, style, True)
+        self.edges = MixedEdges(edges, lambda name: build_candidate(name, channels, 1, style, share), True)
 
-    def __call__(self, x: Array, mixture: Array, context: Pass) -> Array:
+    def __call__(self, x: Array, mixture: Any, context: Pass) -> Array:
         states = jnp.concatenate([x[None], jnp.zeros((self.nodes, *x.shape), x.dtype)])
         return self.edges(states[:1], states, mixture, context)[-1]
 
@@ -142,7 +174,7 @@ class Nb201Cell(nnx.Module):
 class Nb201Supernet(nnx.Module):
     """The search network of NAS-Bench-201 (search_model_darts.py): three stages of N cells, residual reductions between."""
 
-    def __init__(self, space: CellSpace, shape: Shape, rematerialise: bool) -> None:
+    def __init__(self, space: CellSpace, shape: Shape, share: int, rematerialise: bool) -> None:
         self.rematerialise = rematerialise
         # The reference's convolutions carry a bias exactly where batch norm has none.
         style = Style(affine=shape.affine, conv_bias=not shape.affine)
@@ -152,12 +184,12 @@ class Nb201Supernet(nnx.Module):
             channels = shape.channels * 2**stage
             if stage:
                 cells.append(ResidualReduction(channels // 2, channels))
-            cells.extend(Nb201Cell(space.cell("cell"), channels, style) for _ in range(shape.cells))
+            cells.extend(Nb201Cell(space.cell("cell"), channels, style, share) for _ in range(shape.cells))
         self.cells = nnx.List(cells)
         self.lastact = nnx.List([BatchNorm(channels, affine=True)])
         self.classifier = Linear(channels, shape.classes)
 
-    def __call__(self, mixture: dict[str, Array], x: Array, context: Pass) -> Array:
+    def __call__(self, mixture: dict[str, Any], x: Array, context: Pass) -> Array:
         def mixed(cell: Nb201Cell, x: Array, index: Array) -> Array:
             return cell(x, mixture["cell"], dataclasses.replace(context, key=jax.random.fold_in(context.key, index)))
 
@@ -171,29 +203,43 @@ class Nb201Supernet(nnx.Module):
         return self.classifier(jax.nn.relu(self.lastact[0](x, context)), context)
 
 
-def supernet(space: CellSpace, shape: Shape, dtype: Dtype = "float32", rematerialise: bool = False) -> Network:
+def supernet(
+    space: Space, shape: Shape | ChainShape, share: int = 1, dtype: Dtype = "float32", rematerialise: bool = False
+) -> Network:
     """The supernet of a space.
 
     Its ``forward`` normalises by the batch (statistics ``None``) or by running averages, and returns logits
     ``[N, classes]`` and the batch's moments, in the form of the statistics.
 
     Args:
-      space: what is on the edges.
-      shape: size of the network.
+      space: of cells or of blocks.
+      shape: a ``Shape`` for cells, a ``ChainShape`` for blocks.
+      share: K of partial channels (PC-DARTS): one channel of K goes through the candidates of a cell; mixtures then have one
+        column more, the first, for the channels that pass by.
       dtype: ``bfloat16`` computes the cells in it; weights, moments, logits and all gradients of weights and mixture stay as
         they are.
       rematerialise: for gradients keep only what goes from cell to cell: less memory, one more forward pass.
 
     Raises:
-      UserError: a size that the network cannot have, or another template than ``cifar``.
+      UserError: a size or share that the network cannot have, or another template than ``cifar``.
 
     >>> from jaxnas.spaces import darts
-    >>> net = supernet(darts(), Shape(channels=16, cells=8, classes=10))
-    >>> net.parameters
-    1930618
+    >>> shape = Shape(channels=16, cells=8, classes=10)
+    >>> supernet(darts(), shape).parameters, supernet(darts(), shape, share=4).parameters
+    (1930618, 299578)
     """
+    if isinstance(space, BlockSpace):
+        if share != 1:
+            raise UserError(f"Partial channels are of cells, not of blocks: share must be 1, got {share}.")
+        if rematerialise:
+            raise UserError("A chain of blocks keeps no more than what goes from block to block: leave rematerialise out.")
+        return chain_supernet(space, shape, dtype)
+    if not isinstance(shape, Shape):
+        raise UserError(f"Networks of cells have a Shape(channels, cells, classes, ...), got {shape}.")
     if shape.template != "cifar":
         raise UserError(f"Supernets are built in the template cifar, got template={shape.template!r}.")
+    if share < 1 or shape.channels % share:
+        raise UserError(f"One channel of {share} cannot be chosen of {shape.channels}: the share must divide the channels.")
     if space.family == "darts":
         if shape.cells < 3:
             raise UserError(
@@ -201,5 +247,5 @@ def supernet(space: CellSpace, shape: Shape, dtype: Dtype = "float32", remateria
             )
         if shape.channels % 2:
             raise UserError(f"A DARTS network needs an even number of channels, got {shape.channels}.")
-        return network(lambda: DartsSupernet(space, shape, rematerialise), dtype)
-    return network(lambda: Nb201Supernet(space, shape, rematerialise), dtype)
+        return network(lambda: DartsSupernet(space, shape, share, rematerialise), dtype)
+    return network(lambda: Nb201Supernet(space, shape, share, rematerialise), dtype)

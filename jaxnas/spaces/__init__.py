@@ -1,34 +1,45 @@
-"""What can be searched, as plain data: cells, operations, sizes, genotypes."""
+"""What can be searched, as plain data: cells, chains of blocks, operations, sizes, genotypes."""
 
-from jaxnas.spaces.cell import Cell, CellSpace, darts, darts_family, nb201, nb201_family, robust_darts
+from jaxnas.spaces.block_genotype import BlockGenotype, block_genotype
+from jaxnas.spaces.blocks import FBNET_SMALL_STRIDES, PROXYLESS_SMALL_STRIDES, Block, BlockSpace, fbnet, proxyless
+from jaxnas.spaces.cell import Cell, CellSpace, darts, darts_family, gdas, nb201, nb201_family, robust_darts
 from jaxnas.spaces.genotype import (
     DartsGenotype,
     Genotype,
     Nb201Genotype,
-    check_fits,
     from_json,
     from_text,
-    random_genotype,
     read,
     to_json,
     to_text,
 )
+from jaxnas.spaces.membership import Space, check_fits, random_genotype
 from jaxnas.spaces.published import PUBLISHED
 
 __all__ = [
+    "FBNET_SMALL_STRIDES",
+    "PROXYLESS_SMALL_STRIDES",
     "PUBLISHED",
+    "Block",
+    "BlockGenotype",
+    "BlockSpace",
     "Cell",
     "CellSpace",
     "DartsGenotype",
     "Genotype",
     "Nb201Genotype",
+    "Space",
+    "block_genotype",
     "check_fits",
     "darts",
     "darts_family",
+    "fbnet",
     "from_json",
     "from_text",
+    "gdas",
     "nb201",
     "nb201_family",
+    "proxyless",
     "random_genotype",
     "read",
     "robust_darts",

@@ -5,16 +5,38 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 from jaxnas.errors import UserError, did_you_mean
-from jaxnas.spaces.operations import DARTS_OPERATIONS, NB201_OPERATIONS, NONE, OPERATIONS
+from jaxnas.spaces.operations import DARTS_OPERATIONS, GDAS_OPERATIONS, NB201_OPERATIONS, NONE, OPERATIONS
 
-Family = Literal["darts", "nb201"]
+Family = Literal["darts", "nb201", "blocks"]
+Conventions = Literal["darts", "gdas"]
+
+
+class Candidates:
+    """What every graph of mixed operations has in common: candidates for each edge, a row of the alphas for each."""
+
+    operations: tuple[tuple[str, ...], ...]
+
+    @property
+    def columns(self) -> int:
+        """Columns of the alphas: the most candidates that an edge has. Shorter rows are padded with a probability of 0."""
+        return max(len(names) for names in self.operations)
+
+    @property
+    def alphas(self) -> int:
+        """Number of architecture parameters, padding not counted."""
+        return sum(len(names) for names in self.operations)
+
+    @property
+    def present(self) -> tuple[tuple[bool, ...], ...]:
+        """``[edges, columns]``: whether the alpha there stands for a candidate."""
+        return tuple(tuple(j < len(names) for j in range(self.columns)) for names in self.operations)
 
 
 @dataclasses.dataclass(frozen=True)
-class Cell:
+class Cell(Candidates):
     """One kind of cell: a directed acyclic graph in which every state feeds all later nodes.
 
     Edges are numbered node by node, predecessor by predecessor, as the rows of the references' alphas.
@@ -52,21 +74,6 @@ class Cell:
         """``(source, target)`` of each edge, states counted from the first input."""
         return cell_edges(self.inputs, self.nodes)
 
-    @property
-    def columns(self) -> int:
-        """Columns of the alphas: the most candidates that an edge has. Shorter rows are padded with a probability of 0."""
-        return max(len(names) for names in self.operations)
-
-    @property
-    def alphas(self) -> int:
-        """Number of architecture parameters, padding not counted."""
-        return sum(len(names) for names in self.operations)
-
-    @property
-    def present(self) -> tuple[tuple[bool, ...], ...]:
-        """``[edges, columns]``: whether the alpha there stands for a candidate."""
-        return tuple(tuple(j < len(names) for j in range(self.columns)) for names in self.operations)
-
     def incoming(self, node: int) -> list[int]:
         """Rows of the edges that end at the ``node``-th node."""
         return [row for row, (_, target) in enumerate(self.edges) if target == self.inputs + node]
@@ -91,6 +98,14 @@ class CellSpace:
         cells of two inputs, two edges kept per node, the nodes concatenated. ``nb201``: one kind of cell of one input,
         every edge kept, the last node is the output.
       cells: the kinds of cell by name, ``normal`` and ``reduce`` in family darts, ``cell`` in family nb201.
+      conventions: family darts: whose supernet and derivation. ``darts`` (quark0/darts): pooling is followed by a batch norm
+        in the search; a node keeps its two strongest edges. ``gdas`` (AutoDL-Projects' NASNet-like search): pooling is bare,
+        batch norm and ReLU follow the last cell; a node keeps the two strongest of all its pairs of an edge and an
+        operation, which may both be of one edge.
+
+    Raises:
+      UserError: an unknown family or conventions, kinds of cell or numbers of inputs that the family does not have, an edge
+        with nothing to derive.
 
     >>> darts().size
     1076746950455072400
@@ -101,11 +116,17 @@ class CellSpace:
     name: str
     family: Family
     cells: tuple[tuple[str, Cell], ...]
+    conventions: Conventions = "darts"
 
     def __post_init__(self) -> None:
         kinds = {"darts": ("normal", "reduce"), "nb201": ("cell",)}
         if self.family not in kinds:
-            raise UserError(f"Unknown family {self.family!r}. {did_you_mean(self.family, kinds)}")
+            raise UserError(f"Unknown family {self.family!r} of cells. {did_you_mean(self.family, kinds)}")
+        known = get_args(Conventions) if self.family == "darts" else ("darts",)
+        if self.conventions not in known:
+            raise UserError(
+                f"Unknown conventions {self.conventions!r} in family {self.family!r}. {did_you_mean(self.conventions, known)}"
+            )
         if tuple(name for name, _ in self.cells) != kinds[self.family]:
             got = [name for name, _ in self.cells]
             raise UserError(f"A space of family {self.family!r} has the cells {kinds[self.family]}, got {got}.")
@@ -130,8 +151,9 @@ class CellSpace:
     def size(self) -> int:
         """Number of genotypes, exactly.
 
-        Family darts: per node, two of its edges and an operation other than none for each (1,037,664,180 per DARTS cell).
-        Family nb201: an operation for each edge, none included.
+        Family darts: per node, two of its edges and an operation other than none for each (1,037,664,180 per DARTS cell);
+        by GDAS's conventions two of its pairs of an edge and such an operation. Family nb201: an operation for each edge,
+        none included.
         """
         return math.prod(self.cell_size(kind) for kind, _ in self.cells)
 
@@ -145,6 +167,8 @@ class CellSpace:
         if self.family == "nb201":
             return math.prod(len(names) for names in cell.operations)
         choices = [sum(name != NONE for name in names) for names in cell.operations]
+        if self.conventions == "gdas":
+            return math.prod(math.comb(sum(choices[row] for row in cell.incoming(node)), 2) for node in range(cell.nodes))
         return math.prod(
             sum(choices[a] * choices[b] for a, b in itertools.combinations(cell.incoming(node), 2))
             for node in range(cell.nodes)
@@ -156,6 +180,7 @@ def darts_family(
     normal: tuple[str, ...] | tuple[tuple[str, ...], ...] = DARTS_OPERATIONS,
     reduce: tuple[str, ...] | tuple[tuple[str, ...], ...] | None = None,
     nodes: int = 4,
+    conventions: Conventions = "darts",
 ) -> CellSpace:
     """A space of DARTS's topology with one's own operations.
 
@@ -164,6 +189,7 @@ def darts_family(
       normal: candidates of every edge of the normal cell, or one tuple of candidates for each edge.
       reduce: the same for the reduction cell; as the normal cell's by default.
       nodes: intermediate nodes of a cell.
+      conventions: see :class:`CellSpace`.
 
     Raises:
       UserError: an unknown operation, a wrong number of edges.
@@ -172,7 +198,8 @@ def darts_family(
     56
     """
     reduce = normal if reduce is None else reduce
-    return CellSpace(name, "darts", (("normal", _cell(2, nodes, normal)), ("reduce", _cell(2, nodes, reduce))))
+    cells = (("normal", _cell(2, nodes, normal)), ("reduce", _cell(2, nodes, reduce)))
+    return CellSpace(name, "darts", cells, conventions)
 
 
 def nb201_family(
@@ -198,6 +225,17 @@ def _cell(inputs: int, nodes: int, operations: tuple[str, ...] | tuple[tuple[str
 def darts() -> CellSpace:
     """The DARTS CNN space (Liu et al., 2019): 14 edges, 8 operations, 224 alphas."""
     return darts_family("darts")
+
+
+def gdas() -> CellSpace:
+    """GDAS's NASNet-like space (Dong and Yang, 2019; AutoDL-Projects, search_model_gdas_nasnet.py): DARTS's operations.
+
+    Their columns are in another order, and the conventions are GDAS's.
+
+    >>> gdas().alphas
+    224
+    """
+    return darts_family("gdas", GDAS_OPERATIONS, conventions="gdas")
 
 
 def nb201() -> CellSpace:

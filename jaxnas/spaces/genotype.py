@@ -1,21 +1,19 @@
-"""Genotypes: the discrete cells that a search ends with, their notations, and which of them a space holds."""
+"""Genotypes: the discrete networks that a search ends with, and their notations."""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
-import itertools
 import json
 import operator
 import pathlib
 import re
 from typing import Any, ClassVar
 
-import numpy as np
-
 from jaxnas.errors import UserError, did_you_mean
-from jaxnas.spaces.cell import CellSpace, Family
-from jaxnas.spaces.operations import NONE, OPERATIONS
+from jaxnas.spaces.block_genotype import BlockGenotype
+from jaxnas.spaces.cell import Family
+from jaxnas.spaces.operations import OPERATIONS
 
 Pairs = tuple[tuple[str, int], ...]
 """``(operation, state that it is applied to)`` of each edge."""
@@ -112,9 +110,11 @@ class Nb201Genotype:
         }
 
 
-Genotype = DartsGenotype | Nb201Genotype
+Genotype = DartsGenotype | Nb201Genotype | BlockGenotype
 
-_CLASSES: dict[str, type[Genotype]] = {"darts": DartsGenotype, "nb201": Nb201Genotype}
+_CLASSES: dict[str, type[Genotype]] = {"darts": DartsGenotype, "nb201": Nb201Genotype, "blocks": BlockGenotype}
+_CALLS: dict[str, type[DartsGenotype | BlockGenotype]] = {"Genotype": DartsGenotype, "Blocks": BlockGenotype}
+"""Notations that are written as the call of a constructor with its fields by name."""
 
 
 def _fields(cls: type[Genotype]) -> list[str]:
@@ -163,9 +163,13 @@ def to_text(genotype: Genotype) -> str:
     >>> cell = (("sep_conv_3x3", 1), ("skip_connect", 0))
     >>> to_text(DartsGenotype(cell, (2,), cell, (0, 2)))[-72:]
     "reduce=[('sep_conv_3x3', 1), ('skip_connect', 0)], reduce_concat=[0, 2])"
+    >>> to_text(BlockGenotype("fbnet", (16, 2), (("k3_e1", 16, 1), ("k5_e6", 24, 2)), 1984))
+    "Blocks(style='fbnet', stem=(16, 2), blocks=[('k3_e1', 16, 1), ('k5_e6', 24, 2)], head=1984)"
     """
     if isinstance(genotype, Nb201Genotype):
         return "+".join("|" + "".join(f"{name}~{source}|" for name, source in pairs) for pairs in genotype.nodes)
+    if isinstance(genotype, BlockGenotype):
+        return f"Blocks(style={genotype.style!r}, stem={genotype.stem}, blocks={list(genotype.blocks)}, head={genotype.head})"
     return (
         f"Genotype(normal={list(genotype.normal)}, normal_concat={_concat_text(genotype.normal_concat)}, "
         f"reduce={list(genotype.reduce)}, reduce_concat={_concat_text(genotype.reduce_concat)})"
@@ -178,7 +182,7 @@ def _concat_text(concat: tuple[int, ...]) -> str:
 
 
 def from_text(text: str) -> Genotype:
-    """The genotype that ``Genotype(normal=[...], ...)`` or ``|op~0|+|op~0|op~1|+...`` denotes; nothing is evaluated.
+    """The genotype that ``Genotype(normal=[...], ...)``, ``Blocks(...)`` or ``|op~0|+...`` denotes; nothing is evaluated.
 
     White space, line breaks, lists for tuples and ``range(a, b)`` or a list after ``concat`` make no difference.
 
@@ -191,9 +195,13 @@ def from_text(text: str) -> Genotype:
     text = text.strip()
     if text.startswith("|"):
         return _parse_nb201(text)
-    if text.startswith("Genotype"):
-        return _parse_darts(text)
-    raise UserError(f"A genotype begins with 'Genotype(' (DARTS) or '|' (NAS-Bench-201), this text begins with {text[:40]!r}.")
+    for name in _CALLS:
+        if text.startswith(name):
+            return _parse_call(text, name)
+    raise UserError(
+        "A genotype begins with 'Genotype(' (DARTS), '|' (NAS-Bench-201) or 'Blocks(' (mobile networks), this text begins "
+        f"with {text[:40]!r}."
+    )
 
 
 def _parse_nb201(text: str) -> Nb201Genotype:
@@ -211,18 +219,19 @@ def _parse_nb201(text: str) -> Nb201Genotype:
     return Nb201Genotype(tuple(nodes))
 
 
-def _parse_darts(text: str) -> DartsGenotype:
+def _parse_call(text: str, name: str) -> Genotype:
     try:
         call = ast.parse(text, mode="eval").body
     except SyntaxError as error:
         raise UserError(f"The genotype does not parse: {error.msg}, line {error.lineno}, column {error.offset}.") from None
     except (ValueError, MemoryError, RecursionError) as error:  # null bytes; brackets nested without end
         raise UserError(f"The genotype does not parse: {str(error) or 'nested too deeply'}.") from None
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != "Genotype" or call.args:
-        raise UserError(f"A genotype is written Genotype(normal=[...], ...) with its fields by name, got {text[:80]!r}.")
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != name or call.args:
+        fields = ", ".join(f"{field}=..." for field in _fields(_CALLS[name]))
+        raise UserError(f"A genotype is written {name}({fields}) with its fields by name, got {text[:80]!r}.")
     names = [keyword.arg or "**" for keyword in call.keywords]
-    _check_fields(names, _fields(DartsGenotype), "Genotype(...)")
-    return DartsGenotype(**{name: _literal(word.value, name, text) for name, word in zip(names, call.keywords, strict=True)})
+    _check_fields(names, _fields(_CALLS[name]), f"{name}(...)")
+    return _CALLS[name](**{field: _literal(word.value, field, text) for field, word in zip(names, call.keywords, strict=True)})
 
 
 def _literal(node: ast.expr, where: str, text: str) -> Any:
@@ -312,78 +321,3 @@ def read(path: str | pathlib.Path) -> Genotype:
         raise UserError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON: {error}.") from None
-
-
-def check_fits(genotype: Genotype, space: CellSpace) -> None:
-    """Passes where the genotype is one of the space's; in which order a node lists its edges makes no difference.
-
-    Raises:
-      UserError: another family or number of nodes, an operation that is no candidate of its edge; in family darts an edge
-        used twice, the operation none, or nodes left out of the concatenation (then not one of ``CellSpace.size``).
-
-    >>> from jaxnas.spaces.cell import nb201_family
-    >>> check_fits(Nb201Genotype(((("nor_conv_3x3", 0),),)), nb201_family("one edge", ("none", "skip_connect"), nodes=1))
-    Traceback (most recent call last):
-    jaxnas.errors.UserError: Edge 0 -> 1 of the cell cell has 'nor_conv_3x3', not a candidate there in space 'one edge'. \
-Known: none, skip_connect.
-    """
-    if genotype.family != space.family:
-        raise UserError(f"A genotype of family {genotype.family!r} does not fit space {space.name!r} ({space.family}).")
-    for kind, edges in genotype.cells.items():
-        cell = space.cell(kind)
-        candidates = dict(zip(cell.edges, cell.operations, strict=True))
-        nodes = 1 + max(target for _, _, target in edges) - cell.inputs
-        if nodes != cell.nodes:
-            raise UserError(f"The {kind} cell has {nodes} nodes, those of space {space.name!r} have {cell.nodes}.")
-        used = set()
-        for name, source, target in edges:
-            where = f"Edge {source} -> {target} of the {kind} cell"
-            if space.family == "darts" and name == NONE:
-                raise UserError(f"{where} has {NONE!r}, which no genotype of space {space.name!r} keeps.")
-            if name not in candidates[source, target]:
-                known = did_you_mean(name, candidates[source, target])
-                raise UserError(f"{where} has {name!r}, not a candidate there in space {space.name!r}. {known}")
-            if (source, target) in used:
-                raise UserError(f"{where} is used twice, now with {name!r}; in space {space.name!r} a node's inputs differ.")
-            used.add((source, target))
-    if isinstance(genotype, DartsGenotype):
-        for kind, concat in (("normal", genotype.normal_concat), ("reduce", genotype.reduce_concat)):
-            everything = list(range(2, 2 + space.cell(kind).nodes))
-            if sorted(concat) != everything:
-                raise UserError(f"The {kind} cell concatenates {list(concat)}, those of space {space.name!r} {everything}.")
-
-
-def random_genotype(space: CellSpace, rng: np.random.Generator) -> Genotype:
-    """A genotype drawn uniformly among the ``space.size`` ones; the lower edge of a node is listed first.
-
-    >>> from jaxnas.spaces.cell import nb201
-    >>> to_text(random_genotype(nb201(), np.random.default_rng(0)))
-    '|avg_pool_3x3~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|skip_connect~0|skip_connect~1|none~2|'
-    """
-    drawn: dict[str, list[Pairs]] = {}
-    for kind, cell in space.cells:
-        drawn[kind] = []
-        for node in range(cell.nodes):
-            edges = [(cell.edges[row][0], cell.operations[row]) for row in cell.incoming(node)]
-            if space.family == "nb201":
-                drawn[kind].append(tuple((names[rng.integers(len(names))], source) for source, names in edges))
-            else:
-                # Listed whole: a pair of edges with more candidates must come up more often (490 entries at DARTS's last node).
-                single = [[(name, source) for name in names if name != NONE] for source, names in edges]
-                choices = [pairs for a, b in itertools.combinations(single, 2) for pairs in itertools.product(a, b)]
-                drawn[kind].append(choices[rng.integers(len(choices))])
-    if space.family == "nb201":
-        return Nb201Genotype(tuple(drawn["cell"]))
-    return darts_genotype(drawn["normal"], drawn["reduce"])
-
-
-def darts_genotype(normal: list[Pairs], reduce: list[Pairs]) -> DartsGenotype:
-    """The genotype of two pairs per node for each cell, all nodes concatenated as every searched DARTS genotype has it.
-
-    >>> darts_genotype([(("skip_connect", 0), ("skip_connect", 1))], [(("skip_connect", 0), ("noise", 1))]).reduce_concat
-    (2,)
-    """
-    (normal_pairs, normal_concat), (reduce_pairs, reduce_concat) = (
-        (tuple(itertools.chain(*nodes)), tuple(range(2, 2 + len(nodes)))) for nodes in (normal, reduce)
-    )
-    return DartsGenotype(normal_pairs, normal_concat, reduce_pairs, reduce_concat)

@@ -17,6 +17,21 @@ DARTS_OPERATIONS = (
 )
 """Candidates of DARTS in the order of its alphas' columns (quark0/darts, genotypes.py, PRIMITIVES)."""
 
+GDAS_OPERATIONS = (
+    NONE,
+    SKIP,
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+    "avg_pool_3x3",
+    "max_pool_3x3",
+)
+"""Candidates of GDAS's NASNet-like space in the order of its columns (AutoDL-Projects, cell_operations.py, DARTS_SPACE).
+
+There the separable convolutions are called dua_sepc, the dilated ones dil_sepc.
+"""
+
 NB201_OPERATIONS = (NONE, SKIP, "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 """Candidates of NAS-Bench-201 in the order of its alphas' columns (AutoDL-Projects, cell_operations.py, NAS_BENCH_201)."""
 

@@ -36,7 +36,7 @@ def altered(path: Path, folder: Path, change: dict[str, np.ndarray | None]) -> P
 
 @pytest.mark.parametrize(("name", "precision"), [("darts_supernet_b.npz", "float64"), ("nb201_supernet_a.npz", "float32")])
 def test_a_record_agrees_within_its_limits(golden_dir: Path, name: str, precision: str) -> None:
-    lines, left = golden.verify(golden_dir / name, precision, print)
+    lines, left = golden.verify(golden_dir / name, precision)
     assert left == []
     assert {line.quantity for line in lines} >= {"logits", "losses", "weight gradients", "updates of weight", "genotype"}
     assert [line for line in lines if not line.passed] == []
@@ -54,7 +54,7 @@ def test_a_record_agrees_within_its_limits(golden_dir: Path, name: str, precisio
     ],
 )
 def test_the_other_records_agree(golden_dir: Path, name: str, precision: str) -> None:
-    lines, left = golden.verify(golden_dir / name, precision, print)
+    lines, left = golden.verify(golden_dir / name, precision)
     assert left == []
     assert [line for line in lines if not line.passed] == []
 
@@ -70,7 +70,7 @@ def test_a_record_with_one_altered_weight_fails(golden_dir: Path, tmp_path: Path
         arrays = {name: archive[name].copy() for name in chosen}
     for name, array in arrays.items():
         array.flat[0] += 1e-3
-        lines, _ = golden.verify(altered(path, tmp_path, {name: array}), "float64", print)
+        lines, _ = golden.verify(altered(path, tmp_path, {name: array}), "float64")
         assert not all(line.passed for line in lines), name
 
 
@@ -167,7 +167,7 @@ def network_record(folder: Path, genotype: Genotype, shape: Shape, meta: dict[st
 def test_networks_are_built_as_their_record_says(
     tmp_path: Path, genotype: Genotype, shape: Shape, meta: dict[str, Any]
 ) -> None:
-    lines, left = golden.verify(network_record(tmp_path, genotype, shape, meta), "float64", print)
+    lines, left = golden.verify(network_record(tmp_path, genotype, shape, meta), "float64")
     assert left == []
     assert {line.quantity for line in lines} == {"logits", "losses", "weight gradients", "running statistics", "evaluation"}
     assert [line for line in lines if not line.passed] == []

@@ -69,7 +69,7 @@ def gradients() -> dict[str, Any]:
     }
 
     def of(dtype: Any) -> Any:
-        network = supernet(space, shape, dtype)
+        network = supernet(space, shape, dtype=dtype)
         weights, _ = network.init(jax.random.key(0))
         loss = cross_entropy(network)
 
@@ -98,5 +98,5 @@ def test_gradients_agree_as_eight_bits_allow(gradients: dict[str, Any]) -> None:
     assert np.linalg.norm(flat(found_moments) - flat(moments)) < 2 * HALF_ULP * np.linalg.norm(flat(moments))
     for a, b in zip(exact, found, strict=True):
         a, b = flat(a), flat(b)
-        # ReLUs whose input is within the rounding of zero turn: gradients differ by more than a rounding. Equal they must not be.
+        # ReLUs whose input is within the rounding of zero turn: gradients differ by more than a rounding. But they differ.
         assert 0.95 < a @ b / np.linalg.norm(a) / np.linalg.norm(b) < 1 - 1e-7

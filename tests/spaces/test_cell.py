@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 
 from jaxnas.errors import UserError
-from jaxnas.spaces import Cell, CellSpace, darts, darts_family, nb201, nb201_family, robust_darts
+from jaxnas.spaces import (
+    BlockGenotype,
+    Cell,
+    CellSpace,
+    check_fits,
+    darts,
+    darts_family,
+    gdas,
+    nb201,
+    nb201_family,
+    random_genotype,
+    robust_darts,
+)
 
 UNEVEN = (
     ("none", "skip_connect"),
@@ -34,6 +47,30 @@ def test_edges_are_the_rows_of_the_references() -> None:
     assert normal.edges == tuple((j, 2 + i) for i in range(4) for j in range(2 + i))  # n_edges in quark0/darts
     assert [normal.incoming(node) for node in range(4)] == [[0, 1], [2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12, 13]]
     assert nb201().cell("cell").edges == ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))  # 1<-0, 2<-0, 2<-1, ...
+
+
+def test_size_by_the_conventions_of_gdas_equals_the_enumeration() -> None:
+    space = darts_family("uneven", UNEVEN, UNEVEN[::-1], nodes=2, conventions="gdas")
+    sizes = []
+    for candidates in (UNEVEN, UNEVEN[::-1]):
+        pairs = [[(edge, name) for edge in node for name in candidates[edge] if name != "none"] for node in ((0, 1), (2, 3, 4))]
+        sizes.append(len(list(itertools.product(*(itertools.combinations(node, 2) for node in pairs)))))
+    assert [space.cell_size("normal"), space.cell_size("reduce")] == sizes
+    assert gdas().cell_size("normal") == 91 * 210 * 378 * 595  # Two of 14, 21, 28 and 35 pairs.
+    of_one_edge = 0
+    for seed in range(40):
+        genotype = random_genotype(space, np.random.default_rng(seed))
+        check_fits(genotype, space)
+        assert not isinstance(genotype, BlockGenotype)
+        first, second, *_ = genotype.cells["normal"]
+        of_one_edge += first[1] == second[1]
+    assert of_one_edge > 0
+
+
+def test_gdas_has_darts_s_operations_in_another_order() -> None:
+    ours, theirs = gdas().cell("normal"), darts().cell("normal")
+    assert set(ours.operations[0]) == set(theirs.operations[0]) and ours.operations[0][:2] == ("none", "skip_connect")
+    assert ours.operations[0][-1] == "max_pool_3x3" and gdas().alphas == 224
 
 
 def test_numbers_of_alphas() -> None:
@@ -94,6 +131,8 @@ def test_padding_columns_are_absent() -> None:
         (lambda: darts_family("x", (("none",), ("noise",)), nodes=1), "nothing to derive"),
         (lambda: darts_family("x", "noise"), "single string 'noise'"),  # pyright: ignore[reportArgumentType]
         (lambda: robust_darts(5), "S5"),
+        (lambda: darts_family("x", conventions="gds"), "Did you mean gdas"),  # pyright: ignore[reportArgumentType]
+        (lambda: CellSpace("x", "nb201", nb201().cells, "gdas"), "'gdas' in family 'nb201'"),
     ],
 )
 def test_what_is_no_space_is_refused(build: object, message: str) -> None:

@@ -1,0 +1,126 @@
+"""The searches of papers that follow DARTS, every value with its source, and a small variant of each for a CPU."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from jaxnas.data import Augmentation
+from jaxnas.recipe import Recipe, SearchRecipe, TrainRecipe
+
+_CROP_AND_FLIP = Augmentation(crop_padding=4, flip=True)
+
+# quark0/darts at f276dd3, cnn/train_search.py: what the others begin with.
+_DARTS = SearchRecipe(augmentation=_CROP_AND_FLIP)
+# AutoDL-Projects at f46486e, configs/nas-benchmark/algos/*.config.
+_NB201 = SearchRecipe(
+    space="nb201",
+    cells=5,
+    order="weights_first",
+    cosine_every="step",
+    nesterov=True,
+    weight_decay=5e-4,
+    augmentation=_CROP_AND_FLIP,
+)
+
+SEARCHES: dict[str, SearchRecipe] = {
+    # exps/NAS-Bench-201-algos/GDAS.py with tau_max 10 and tau_min 0.1; search_cells.py, forward_gdas.
+    "nb201-gdas": dataclasses.replace(_NB201, estimator="gdas", temperature=10.0, temperature_end=0.1, epochs=250),
+    # exps/NAS-Bench-201-algos/SETN.py, which does not clip; RANDOM-NAS.py. Their cells: jaxnas.selection.
+    "nb201-setn": dataclasses.replace(_NB201, estimator="setn", epochs=250, clip=0.0),
+    "nb201-rsps": dataclasses.replace(_NB201, estimator="rsps", epochs=250),
+    # xautodl/models/cell_searchs/search_model_gdas_nasnet.py, configs/search-opts/GDAS-NASNet-CIFAR.config; N=2: 8 cells.
+    "gdas": dataclasses.replace(
+        _NB201,
+        space="gdas",
+        cells=8,
+        estimator="gdas",
+        unsampled="nothing",
+        temperature=10.0,
+        temperature_end=0.1,
+        epochs=250,
+        batch=256,
+    ),
+    # SNAS-Series, Analysis/snas, with its default of a fixed temperature; the gradients of both levels are of one sample.
+    "snas": dataclasses.replace(
+        _DARTS,
+        estimator="snas",
+        order="together",
+        epochs=150,
+        batch=96,
+        alpha_mean=1.0,
+        alpha_deviation=0.01,
+        alpha_clip=10.0,
+    ),
+    # yuhuixu1993/PC-DARTS at b74702f, train_search.py: K=4, alphas and betas from epoch 15 on.
+    "pc-darts": dataclasses.replace(
+        _DARTS,
+        estimator="pc_darts",
+        share=4,
+        batch=256,
+        learning_rate=0.1,
+        learning_rate_end=0.0,
+        alpha_learning_rate=6e-4,
+        alphas_from_epoch=15,
+    ),
+    # xiangning-chen/DrNAS at f2caa4d, 201-space/train_search.py, with its defaults: all channels, L2 on the alphas.
+    "nb201-drnas": dataclasses.replace(_DARTS, space="nb201", cells=5, estimator="drnas", epochs=100),
+    # The same with --reg_type kl: the divergence instead of the decay, by the same factor.
+    "nb201-drnas-kl": dataclasses.replace(
+        _DARTS, space="nb201", cells=5, estimator="drnas", epochs=100, divergence=1e-3, alpha_weight_decay=0.0
+    ),
+    # xiangning-chen/SmoothDARTS at d3dbfed, sota/cnn/train_search.py: DARTS's values, a radius from 0.03 to 0.3.
+    "sdarts-rs": dataclasses.replace(_DARTS, estimator="sdarts_rs", radius=0.03, radius_end=0.3),
+    "sdarts-adv": dataclasses.replace(_DARTS, estimator="sdarts_adv", radius=0.03, radius_end=0.3),
+}
+"""What follows a paper's code, on CIFAR-10."""
+
+# Ours: small enough for a CPU, as darts-digits. The alphas' rate is raised because there are a hundred times fewer steps.
+_SMALL = SearchRecipe(
+    space="nb201",
+    channels=8,
+    cells=1,
+    epochs=10,
+    batch=32,
+    valid_order="shuffled",
+    order="weights_first",
+    nesterov=True,
+    alpha_learning_rate=6e-3,
+)
+# One path a step: each candidate learns in a fraction of the steps, hence at a higher rate and for longer.
+_SMALL_PATH = dataclasses.replace(_SMALL, epochs=20, learning_rate=0.1)
+_GATES: dict[str, Any] = {"alpha_b1": 0.0, "alpha_weight_decay": 0.0, "alphas_from_epoch": 1, "estimator": "proxyless"}
+
+SMALL_SEARCHES: dict[str, SearchRecipe] = {
+    "gdas-digits": dataclasses.replace(_SMALL_PATH, estimator="gdas", temperature=10.0, temperature_end=0.1),
+    "setn-digits": dataclasses.replace(_SMALL_PATH, estimator="setn", clip=0.0),
+    "rsps-digits": dataclasses.replace(_SMALL_PATH, estimator="rsps"),
+    "snas-digits": dataclasses.replace(
+        _SMALL, estimator="snas", order="together", alpha_mean=1.0, alpha_deviation=0.01, alpha_clip=10.0
+    ),
+    # FBNet's temperature, 5 exp(-0.045 epoch), squeezed into ten epochs.
+    "gumbel-digits": dataclasses.replace(
+        _SMALL, estimator="snas", temperature=5.0, temperature_end=0.09, temperature_decay="exponential"
+    ),
+    # ProxylessNAS's Adam (b1 = 0, no decay) and its pause in the first epoch.
+    "proxyless-digits": dataclasses.replace(_SMALL_PATH, **_GATES),
+    "proxyless-two-digits": dataclasses.replace(_SMALL_PATH, **_GATES, gates="two"),
+    "pc-darts-digits": dataclasses.replace(
+        _SMALL, estimator="pc_darts", share=4, learning_rate=0.1, learning_rate_end=0.0, alphas_from_epoch=3
+    ),
+    "drnas-digits": dataclasses.replace(_SMALL, estimator="drnas"),
+    "sdarts-rs-digits": dataclasses.replace(_SMALL, estimator="sdarts_rs", radius=0.03, radius_end=0.3),
+    "sdarts-adv-digits": dataclasses.replace(_SMALL, estimator="sdarts_adv", radius=0.03, radius_end=0.3),
+    "reinforce-digits": dataclasses.replace(
+        _SMALL_PATH, **{**_GATES, "estimator": "reinforce"}, paths=4, weight_steps_per_alpha_step=2
+    ),
+}
+"""A small variant of each method, on digits."""
+
+
+def with_training(searches: dict[str, SearchRecipe], like: Recipe, nb201: TrainRecipe) -> dict[str, Recipe]:
+    """Whole recipes: each search with the training of ``like``, in family nb201 with that family's."""
+    return {
+        name: dataclasses.replace(like, search=search, train=nb201 if search.build_space().family == "nb201" else like.train)
+        for name, search in searches.items()
+    }

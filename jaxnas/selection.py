@@ -1,0 +1,74 @@
+"""The choice of a genotype by its accuracy with the supernet's weights, for searches whose alphas do not decide it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from jaxnas.data import Augmentation, Dataset, augment
+from jaxnas.derive import one_hot_mixture
+from jaxnas.losses import accuracy
+from jaxnas.nets import Network
+from jaxnas.spaces import Genotype, Nb201Genotype, Space, random_genotype
+
+CANDIDATES, IMAGES = 100, 512
+"""Of NAS-Bench-201: cells compared, and images of the validation half that each is evaluated on, a batch of its own."""
+
+
+def candidates(estimator: str, space: Space, alphas: Any, seed: int) -> list[Genotype]:
+    """What is compared: random genotypes (rsps), or those most probable by the softmax of the alphas (setn).
+
+    AutoDL-Projects, exps/NAS-Bench-201-algos/RANDOM-NAS.py and SETN.py (``return_topK``); the latter in family nb201 alone.
+    """
+    if estimator == "rsps":
+        rng = np.random.Generator(np.random.PCG64([seed, 2]))
+        return [random_genotype(space, rng) for _ in range(CANDIDATES)]
+    cell = space.cell("cell")
+    # The best sums of some edges are found among the best sums of one edge less.
+    best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
+    for names, row in zip(cell.operations, np.asarray(alphas["cell"], np.float64), strict=True):
+        known = row[: len(names)]
+        logs = known - known.max() - np.log(np.exp(known - known.max()).sum())
+        longer = [(total + log, (*chosen, column)) for total, chosen in best for column, log in enumerate(logs)]
+        best = sorted(longer, key=lambda entry: -entry[0])[:CANDIDATES]
+    return [
+        Nb201Genotype(
+            tuple(
+                tuple((cell.operations[row][chosen[row]], cell.edges[row][0]) for row in cell.incoming(node))
+                for node in range(cell.nodes)
+            )
+        )
+        for _, chosen in best
+    ]
+
+
+def best(
+    genotypes: list[Genotype], space: Space, network: Network, weights: Any, dataset: Dataset, key: Array
+) -> tuple[Genotype, np.ndarray]:
+    """The genotype of the highest accuracy on a random batch of the validation half, and the accuracies of all.
+
+    Batch norm goes by the batch.
+    Ties go to the first.
+    """
+    paths = [one_hot_mixture(space, genotype) for genotype in genotypes]
+    stacked = {kind: jnp.asarray(np.stack([path[kind] for path in paths])) for kind in paths[0]}
+    split, batch = dataset.search_valid, min(IMAGES, len(dataset.search_valid.labels))
+    images, labels = jnp.asarray(split.images), jnp.asarray(split.labels)
+
+    @jax.jit
+    def evaluate(weights: Any, stacked: Any, images: Array, labels: Array) -> Array:
+        def one(inputs: Any) -> Array:
+            path, k = inputs
+            rows = jax.random.permutation(k, len(labels))[:batch]
+            x = augment(k, images[rows], Augmentation(), dataset.mean, dataset.std)
+            mixture = {kind: {"weights": part, "active": part > 0} for kind, part in path.items()}
+            return accuracy(network.forward(weights, mixture, x, k, {})[0], labels[rows])
+
+        return lax.map(one, (stacked, jax.random.split(key, len(genotypes))))
+
+    found = np.asarray(evaluate(weights, stacked, images, labels))
+    return genotypes[int(found.argmax())], found
