@@ -2,7 +2,7 @@
 
 The window's rows are stacked on the side of the images (``kh * C`` channels, made of whole rows), its columns on the side of
 the results (``kw * O`` channels, which are shifted and added). Stacking all positions on one side would copy each image
-``kh * kw`` times, which takes as long as the product.
+``kh * kw`` times, which takes as long as the product, unless the image has few channels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from jaxnas.nets.primitives.bilinear import bilinear_triple, outline_on_cpu
-from jaxnas.nets.rows import at_least_float32, column_phase, column_taps, dilate, shift_columns
+from jaxnas.nets.rows import at_least_float32, column_phase, column_taps, dilate, shift_columns, windows
 
 
 def _rows_under_taps(x: Array, kernel_height: int, stride: int, padding: int) -> list[Array]:
@@ -30,8 +30,12 @@ def _rows_under_taps(x: Array, kernel_height: int, stride: int, padding: int) ->
 def _convolution(x: Array, k: Array, *, batch: int, stride: Any, padding: Any, image_shape: Any, kernel_shape: Any) -> Array:
     o, c, kh, kw = kernel_shape
     (sh, sw), (ph, pw) = stride, padding
-    if kh * kw * sh * sw == 1:  # Nothing to stack or to shift.
-        return jnp.matmul(jnp.broadcast_to(k.reshape(o, c), (x.shape[0], o, c)), x)
+    if kh * kw * c < kh * c + kw * o or kh * kw == 1:
+        # Of an image with few channels all positions are stacked: fewer channels than the results of all columns have.
+        views = windows(x, (kh, kw), batch, (sh, sw), 1, (ph, pw))
+        columns = views[0] if len(views) == 1 else jnp.concatenate(views, axis=1)
+        matrix = k.transpose(0, 2, 3, 1).reshape(o, -1)
+        return jnp.matmul(jnp.broadcast_to(matrix, (len(columns), *matrix.shape)), columns)
     # [kh * C, H', W * N]: one large product. One for each row of the image runs at half the speed.
     stacked = jnp.concatenate([row.transpose(1, 0, 2) for row in _rows_under_taps(x, kh, sh, ph)])
     width = (x.shape[2] // batch + 2 * pw - kw) // sw + 1
