@@ -37,6 +37,9 @@ CASES = {
     "darts": Case("darts", channels=16, cells=8, batch=16, image_size=32, pairs=5, epoch_steps=6),
     "darts-small": Case("darts", channels=8, cells=3, batch=32, image_size=8, pairs=25, epoch_steps=20),
     "nb201": Case("nb201", channels=16, cells=5, batch=32, image_size=32, pairs=9, epoch_steps=20),
+    # The paper's search on CIFAR-10, for a GPU; and what only shows that a measurement works.
+    "darts-paper": Case("darts", channels=16, cells=8, batch=64, image_size=32, pairs=15, epoch_steps=20),
+    "tiny": Case("nb201", channels=4, cells=1, batch=4, image_size=8, pairs=2, epoch_steps=2),
 }
 
 

@@ -76,8 +76,7 @@ class Side:
         recipe, dataset = recipe_of(case, order, precision, rematerialise), noise(case)
         self.stage = search_stage(recipe, dataset, search_network(recipe.search, dataset))
         began = time.perf_counter()
-        # A copy: what the stage starts with is donated to the program, and the stage is started again for the epoch.
-        self.state = jax.tree.map(jnp.copy, self.stage.start())
+        self.state = self.stage.start()
         self.data = jax.tree.map(jnp.asarray, self.stage.data)
         jax.block_until_ready((self.state, self.data))
         start_seconds = time.perf_counter() - began

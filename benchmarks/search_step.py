@@ -3,13 +3,14 @@
     python -m benchmarks.search_step --case darts --json FILE
 
 Both sides run as on their own, with all cores and their default threads, each in a process of its own; one of them works at
-a time (see ``workers``). The peer is taken in the faster of PyTorch's layouts.
+a time (see ``workers``). The peer is the fastest of its forms and layouts that pass the golden files of the case's family.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import json
 import os
 import platform
@@ -19,11 +20,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import CASES
+from benchmarks.cases import CASES, Family
 from benchmarks.workers import Worker
 
 LAYOUTS = ("nchw", "channels_last")
-TRIALS = 4  # Steps by which the peer's layout is chosen.
+TRIALS = 4  # Steps by which the peer's form and layout are chosen.
+CONFORMANCE = Path(__file__).parent / "results" / "peer_golden.json"
+"""Record of ``python -m benchmarks.peer.verify``: what of the peer passes which golden file."""
 
 
 def spread(name: str, values: Sequence[float]) -> dict[str, float]:
@@ -65,30 +68,45 @@ def in_turns(workers: Mapping[str, Worker], rounds: int) -> dict[str, list[float
     return seconds
 
 
+def conforming(family: Family, comparisons: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Forms and layouts of the peer that passed every file of a family, in the order of their first comparison.
+
+    >>> one = {"family": "darts", "form": "plain", "layout": "nchw"}
+    >>> conforming("darts", [one | {"passed": True}, one | {"layout": "channels_last", "passed": False}])
+    [('plain', 'nchw')]
+    """
+    passed: dict[tuple[str, str], bool] = {}
+    for one in comparisons:
+        if one["family"] == family:
+            way = (one["form"], one["layout"])
+            passed[way] = passed.get(way, True) and one["passed"]
+    return [way for way, every in passed.items() if every]
+
+
 def fastest_peer(arguments: argparse.Namespace) -> tuple[Worker, dict[str, Any]]:
-    """The peer in its fastest way, and the seconds that each took on its own."""
+    """The peer in its fastest way that conforms, and the seconds that each took on its own."""
     estimators = ("first_order",) if arguments.order == "first" else ("finite_difference", "unrolled")
+    ways = conforming(CASES[arguments.case].family, json.loads(CONFORMANCE.read_text(encoding="utf-8"))["comparisons"])
     best, seconds, record = None, float("inf"), {}
-    for estimator in estimators:
-        for layout in LAYOUTS:
-            options = {
-                "case": arguments.case,
-                "form": "shared",
-                "layout": layout,
-                "hypergradient": estimator,
-                "precision": arguments.dtype,
-                "compiled": arguments.compile_peer,
-            }
-            worker = Worker("benchmarks.peer.side", options)
-            found = min(worker.ask("step") for _ in range(TRIALS))
-            record[f"peer_alone_{estimator}_{layout}_step_s"] = found
-            if found < seconds:
-                loser, best, seconds = best, worker, found
-                record.update(peer_layout=layout, peer_estimator=estimator)
-            else:
-                loser = worker
-            if loser is not None:
-                loser.close()
+    for estimator, (form, layout) in itertools.product(estimators, ways):
+        options = {
+            "case": arguments.case,
+            "form": form,
+            "layout": layout,
+            "hypergradient": estimator,
+            "precision": arguments.dtype,
+            "compiled": arguments.compile_peer,
+        }
+        worker = Worker("benchmarks.peer.side", options)
+        found = min(worker.ask("step") for _ in range(TRIALS))
+        record[f"peer_alone_{estimator}_{form}_{layout}_step_s"] = found
+        if found < seconds:
+            loser, best, seconds = best, worker, found
+            record.update(peer_form=form, peer_layout=layout, peer_estimator=estimator)
+        else:
+            loser = worker
+        if loser is not None:
+            loser.close()
     assert best is not None
     return best, record
 

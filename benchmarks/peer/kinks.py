@@ -2,11 +2,11 @@
 
 The gradient of a ReLU jumps where its input changes sign. Two of the golden records decide that by rounding:
 
-- ``nb201_supernet_a``: the second stage's first node (``cells.2``) holds one input of 4.3e-8 where the root mean square is 0.42,
+- ``nb201_supernet_a``: the second stage's first node (``cells.2``) holds one input of 4.3e-8, of a root mean square of 0.42:
   less than float32 resolves in a sum of such terms. Of four orders of that sum three put it on the wrong side, and the
   gradient in the alphas is then 4.5e-3 off.
-- ``darts_supernet_a``: the third step's finite difference is over twice a radius of 1.3e-3, and so makes eight times as much of
-  what a changed sign contributes. The references' own form fails it in the layout channels-last and passes it in NCHW.
+- ``darts_supernet_a``: the third step's finite difference is over twice a radius of 1.3e-3, and so makes eight times as much
+  of what a changed sign contributes. The references' own form fails it in the layout channels-last and passes it in NCHW.
 
 So a form is compared a second time in float32 with the signs of its own run in float64. That takes away the kink and nothing
 else: an error in the arithmetic would remain.

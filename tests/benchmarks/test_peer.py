@@ -4,15 +4,18 @@
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make bench has it")
 
 from benchmarks.cases import Hypergradient, step_values  # noqa: E402
-from benchmarks.peer import modules, shared  # noqa: E402
+from benchmarks.peer import kinks, modules, shared  # noqa: E402
 from benchmarks.peer.modules import Size  # noqa: E402
-from benchmarks.peer.side import ALPHAS, FORMS  # noqa: E402
+from benchmarks.peer.side import ALPHAS, FORMS, LAYOUTS  # noqa: E402
 from benchmarks.peer.steps import Search  # noqa: E402
+from benchmarks.peer.verify import verify  # noqa: E402
 
 SIZES = {"darts": Size(4, 3), "nb201": Size(4, 1), "nb201 affine": Size(4, 1, affine=True)}
 
@@ -50,3 +53,37 @@ def test_a_hypergradient_leaves_the_weights(estimator: Hypergradient) -> None:
     for old, weight in zip(before, search.weights, strict=True):
         torch.testing.assert_close(weight.detach(), old, rtol=0, atol=0)
         assert weight.grad is None
+
+
+def test_signs_are_those_that_were_seen() -> None:
+    x = torch.tensor([-1.0, 2.0, 0.0], requires_grad=True)
+    with kinks.recorded() as signs:
+        torch.relu(x)
+        torch.nn.ReLU()(-x)
+    assert [sign.tolist() for sign in signs] == [[False, True, False], [True, False, False]]
+    with kinks.replayed(signs[1:]):
+        y = torch.relu(x)
+    assert y.tolist() == [-1.0, 0.0, 0.0]
+    assert torch.autograd.grad(y.sum(), x)[0].tolist() == [1.0, 0.0, 0.0]
+    assert kinks.changed(signs[:1], signs[1:]) == (2, 3)
+
+
+def test_fewer_relus_than_signs() -> None:
+    with pytest.raises(RuntimeError, match="Fewer ReLUs"), kinks.replayed([torch.tensor([True])]):
+        pass
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("form", ["plain", "shared"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nb201_supernet_a",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("nb201_supernet_b", "darts_supernet_a", "darts_supernet_b")),
+    ],
+)
+def test_golden(name: str, form: str, layout: str, golden_dir: Path) -> None:
+    """Float32 as it is depends on the rounding of a machine (``kinks``) and is the record's matter."""
+    found = verify(form, layout, golden_dir / f"{name}.npz")
+    assert found["float64"]["passed"]
+    assert found["float32_signs_as_in_float64"]["passed"]

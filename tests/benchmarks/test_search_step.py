@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
-from benchmarks.cases import CASES, Hypergradient, Order, step_values
+from benchmarks.cases import CASES, Family, Hypergradient, Order, step_values
 from benchmarks.ours import noise, recipe_of
-from benchmarks.search_step import spread, turns
+from benchmarks.search_step import CONFORMANCE, conforming, spread, turns
 
 
 def test_spread() -> None:
@@ -38,3 +39,30 @@ def test_noise_fills_the_epoch() -> None:
     dataset = noise(case)
     assert dataset.search_train.images.shape == (case.epoch_steps * case.batch, 8, 8, 3)
     assert (dataset.search_train.images != dataset.search_valid.images).any()
+
+
+def test_a_way_conforms_by_every_file_of_its_family() -> None:
+    found = [
+        {"family": family, "form": form, "layout": "nchw", "passed": passed}
+        for family, form, passed in [
+            ("darts", "plain", True),
+            ("darts", "shared", False),
+            ("darts", "shared", True),
+            ("nb201", "plain", False),
+            ("nb201", "shared", True),
+            ("darts", "plain", True),
+        ]
+    ]
+    assert conforming("darts", found) == [("plain", "nchw")]
+    assert conforming("nb201", found) == [("shared", "nchw")]
+
+
+@pytest.mark.parametrize("family", ["darts", "nb201"])
+def test_the_peer_that_is_measured_conforms(family: Family) -> None:
+    comparisons = json.loads(CONFORMANCE.read_text(encoding="utf-8"))["comparisons"]
+    files = {f"{family}_supernet_a.npz", f"{family}_supernet_b.npz"}
+    for form, layout in conforming(family, comparisons):
+        own = [one for one in comparisons if (one["family"], one["form"], one["layout"]) == (family, form, layout)]
+        assert {one["file"] for one in own} == files
+        assert not any(one[precision]["failed"] for one in own for precision in ("float64", "float32"))
+    assert ("shared", "channels_last") in conforming(family, comparisons)
