@@ -373,7 +373,7 @@ def dry_run(name: str, recipe: Recipe, dataset: Dataset, console: Console, profi
     space = recipe.search.build_space()
     network = search_network(recipe.search, dataset)
     console.first_screen(name, recipe, dataset, space, network)
-    state, _ = search_cell(recipe, dataset, network, SearchReport(console, None, space), 2, profile_folder)
+    state, _ = search_cell(recipe, dataset, network, SearchReport(console, None, space), 2, profile_folder=profile_folder)
     genotype = derive(space, state.alphas)
     network = network_of(genotype, recipe.train, dataset)
     written = "nothing written" if profile_folder is None else "only a profile written"

@@ -219,13 +219,13 @@ def verify(form: str, layout: str, path: Path) -> dict[str, Any]:
     print(f"{path.name}, {form}, {layout}:")
     with mock.patch.object(golden, "comparisons", compare(form, LAYOUTS[layout])):
         with kinks.recorded() as signs:
-            float64 = _summary("float64", *golden.verify(path, "float64", print))
+            float64 = _summary("float64", *golden.verify(path, "float64"))
         with kinks.recorded() as own:
-            float32 = _summary("float32", *golden.verify(path, "float32", print))
+            float32 = _summary("float32", *golden.verify(path, "float32"))
         changed, of = kinks.changed(own, signs)
         print(f"        {changed} of {of} signs of ReLUs differ from those in float64")
         with kinks.replayed(signs):
-            forced = _summary("float32, signs as in float64", *golden.verify(path, "float32", print))
+            forced = _summary("float32, signs as in float64", *golden.verify(path, "float32"))
     return {
         "family": golden.read(path).meta["space"],
         "form": form,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jax.core import Tracer
 
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.nets.operations import Pass
@@ -100,7 +101,7 @@ def network(build: Callable[[], Any], dtype: Dtype = "float32") -> Network:
 
     def init(key: Array) -> tuple[Weights, Statistics]:
         values, taken = jax.random.uniform(key, (size,), minval=-1.0, maxval=1.0), 0
-        if not isinstance(values, jax.core.Tracer):
+        if not isinstance(values, Tracer):
             # Cut on the host: a program of a thousand slices compiles for longer than the search step.
             values = np.asarray(values)
 

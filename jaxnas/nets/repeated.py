@@ -34,8 +34,8 @@ def run_cells(cells: Sequence[Any], first: int, body: Body, carry: Any, remateri
       carry: what goes from cell to cell.
       rematerialise: for the gradient keep only what goes from cell to cell, and run each cell again.
     """
-    split = [nnx.split(cell, nnx.Param, nnx.BatchStat) for cell in cells]
-    graph = split[0][0]
+    graph = nnx.split(cells[0], nnx.Param, nnx.BatchStat)[0]
+    variables = [[nnx.to_pure_dict(nnx.state(cell, kind)) for kind in (nnx.Param, nnx.BatchStat)] for cell in cells]
 
     def step(carry: Any, inputs: Any) -> tuple[Any, Any]:
         weights, statistics, index = inputs
@@ -46,12 +46,10 @@ def run_cells(cells: Sequence[Any], first: int, body: Body, carry: Any, remateri
     if rematerialise:
         step = jax.checkpoint(step, prevent_cse=len(cells) == 1)  # In a scan there is nothing to be merged with.
     if len(cells) == 1:
-        carry, moments = step(carry, (*(nnx.to_pure_dict(state) for state in split[0][1:]), jnp.asarray(first)))
+        carry, moments = step(carry, (*variables[0], jnp.asarray(first)))
         nnx.update(cells[0], moments)
         return carry
-    stacked = [
-        jax.tree.map(lambda *leaves: jnp.stack(leaves), *(nnx.to_pure_dict(one[kind]) for one in split)) for kind in (1, 2)
-    ]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables)
     carry, moments = lax.scan(step, carry, (*stacked, first + jnp.arange(len(cells))))
     for i, cell in enumerate(cells):
         nnx.update(cell, jax.tree.map(lambda a, i=i: a[i], moments))

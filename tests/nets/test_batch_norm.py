@@ -23,7 +23,9 @@ def test_value_moments_and_gradients(affine: bool) -> None:
     scale, shift = (values[:, None] for values in (parameters or (np.ones(3), np.zeros(3))))
 
     def normalise(*arguments: Array) -> tuple[Array, tuple[Array, Array]]:
-        y, mean, variance = normalise_batch(*arguments)
+        x, *parameters = arguments
+        scale, shift = parameters or (None, None)
+        y, mean, variance = normalise_batch(x, scale, shift)
         return y, (mean, variance)
 
     y, pull, (mean, variance) = jax.vjp(normalise, *map(jnp.asarray, (x, *parameters)), has_aux=True)

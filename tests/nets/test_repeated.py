@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("float64")
 class Toy(nnx.Module):
     """A cell of two states with a moment of its own."""
 
-    def __init__(self, scale: float) -> None:
+    def __init__(self, scale: Array) -> None:
         self.weight = nnx.Param(jnp.array([scale, 2 * scale]))
         self.mean = nnx.BatchStat(jnp.zeros(()))
 
