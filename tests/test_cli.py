@@ -47,7 +47,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown recipe": (["search", "dart-digits"], "Unknown recipe 'dart-digits'. Did you mean darts-digits?"),
     "unknown option": (["search", "--search.chanels", "4"], "Perhaps you meant: --search.channels"),
     "option of a part": (["search", "--epochs", "4"], "Perhaps you meant: --search.epochs"),
-    "word not listed": (["search", "--search.space", "dart"], "('darts', 'nb201', 's1', 's2', 's3', 's4')"),
+    "word not listed": (["search", "--search.space", "dart"], "('darts', 'nb201', 'gdas', 's1', 's2', 's3', 's4')"),
     "no number": (["search", "--search.epochs", "many"], "--search.epochs"),
     "no epochs": (["search", "--search.epochs", "0"], "epochs must be positive, got 0."),
     "no probability": (["search", "--train.drop-path", "2"], "drop_path must be at least 0 and below 1, got 2.0."),
