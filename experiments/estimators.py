@@ -9,6 +9,7 @@ measured against is the exact gradient of the expected loss of a path drawn by t
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -113,7 +114,7 @@ def by_score(loss: Loss, samples: int, baseline: relaxations.Baseline) -> Estima
 
 def estimators(loss: Loss) -> dict[str, Estimate]:
     """All of them by name."""
-    of = lambda relax, **scalars: by_relaxation(loss, relax, **scalars)  # noqa: E731
+    of = functools.partial(by_relaxation, loss)
     return {
         "softmax (DARTS)": of(relaxations.softmax(SPACE)),
         "GDAS, tau 10, offsets": of(relaxations.hard_gumbel(SPACE), temperature=10.0),
