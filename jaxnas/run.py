@@ -224,8 +224,9 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
     """Refuses what could not run, before anything is written.
 
     Raises:
-      UserError: a batch larger than its split, a network that cannot be built.
+      UserError: a batch larger than its split, a network that cannot be built, a method whose parts do not go together.
     """
+    methods.build(recipe.search, recipe.search.build_space(), 1)
     halves = {"training half of the search": dataset.search_train, "validation half of the search": dataset.search_valid}
     for half, split in halves.items():
         check_batch(recipe.search.batch, len(split.labels), half)

@@ -60,6 +60,11 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "too few cells": (["search", "--search.cells", "2"], "at least 3 cells, got 2"),
     "auxiliary head on small images": (["search", "--train.auxiliary-weight", "0.4"], "needs maps of 8x8 pixels"),
     "drop path without": (["search", "nb201-digits", "--train.drop-path", "0.2"], "neither drop path nor"),
+    "method that means nothing": (
+        ["search", "nb201-digits", "--search.estimator", "gdas", "--search.hypergradient", "unrolled"],
+        "hypergradient=unrolled does not go with estimator=gdas",
+    ),
+    "estimator of another family": (["search", "--search.estimator", "setn"], "it cannot serve the space 'darts'"),
     "mistake of a dry run": (["search", "--dry-run", "--search.batch", "700"], "A batch of 700"),
     "out is a file": (["search", "--out", "../file"], "is a file, not a folder"),
     "out below a file": (["search", "--out", "../file/run"], "cannot be made: Not a directory"),
