@@ -66,7 +66,8 @@ def source(text: str) -> tuple[Genotype, str, Training]:
     'darts-digits'
     """
     if os.path.isdir(text):  # Unlike Path's, these do not raise for a genotype, which is too long for a name.
-        return _genotype_of(Path(text)), *training_of(Path(text))
+        name, training = training_of(Path(text))  # First: it tells a folder of something else from a run that was ended.
+        return _genotype_of(Path(text)), name, training
     if os.path.exists(text):
         genotype = read(text)
     elif "(" in text or "|" in text:

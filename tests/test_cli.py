@@ -74,6 +74,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "plan without known shapes": (["plan", "--dataset", "mine.npz"], "mine.npz"),
     "plan of a batch too large": (["plan", "--search.batch", "700"], "A batch of 700 does not fit"),
     "nothing to train": (["train"], "needs the folder of a run, a genotype file, a published"),
+    "folder without run": (["train", "."], "config.json is missing. Is . the folder of a run?"),
     "no genotype": (["train", "nope"], "'nope' is no folder of a run, no file, no published genotype, and no genotype"),
     "genotype cut short": (["train", DARTS[:40]], "does not parse"),
     "unknown operation": (["train", NB201.replace("skip_connect", "skip_conect")], "Did you mean skip_connect?"),
