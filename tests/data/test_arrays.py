@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -197,6 +198,19 @@ def test_a_file_that_is_missing_damaged_or_no_archive_is_refused(tmp_path: Path)
     with path.open("wb") as file:
         np.save(file, BYTES)
     with pytest.raises(UserError, match="holds a single array"):
+        npz(path)
+    endless = io.BytesIO()  # Its header tells of more than any memory holds.
+    np.lib.format.write_array_header_1_0(endless, {"descr": "|u1", "fortran_order": False, "shape": (10**15,)})
+    for member in (endless.getvalue(), np.lib.format.magic(1, 0)):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x_train.npy", member)
+        with pytest.raises(UserError, match=r"mine\.npz cannot be read as arrays"):
+            npz(path)
+    encrypted = bytearray(whole)
+    for start in (whole.index(b"PK\1\2") + 8, whole.index(b"PK\3\4") + 6):  # The flags of the first file, in both places.
+        encrypted[start] |= 1
+    path.write_bytes(encrypted)
+    with pytest.raises(UserError, match="encrypted"):
         npz(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x_train.txt", "text")
