@@ -46,7 +46,10 @@ def corner(label: int, image: int, classes: int, tile: int) -> tuple[int, int]:
 
 
 def draw(dataset: Dataset) -> Image.Image:
-    """The first images of each class in the training split; the test split stays unseen."""
+    """The first images of each class in the training split; the test split stays unseen.
+
+    A class whose name is not in ASCII is called by its number, from 0 in the order of the names.
+    """
     images, labels, classes = dataset.train.images, dataset.train.labels, dataset.classes
     tile = tile_size(dataset.image_size)
     width, height = _block(tile)
@@ -57,7 +60,8 @@ def draw(dataset: Dataset) -> Image.Image:
     for label, name in enumerate(dataset.class_names):
         where = np.flatnonzero(labels == label)
         left, top = corner(label, 0, classes, tile)
-        pen.text((left, top - LABEL + 2), _fitting(f"{name}: {len(where):,}", width - MARGIN, font), INK, font)
+        title = name if name.isascii() else f"class {label}"  # Of other letters Pillow's font has none: each would be a box.
+        pen.text((left, top - LABEL + 2), _fitting(f"{title}: {len(where):,}", width - MARGIN, font), INK, font)
         for image, index in enumerate(where[:IMAGES]):
             sheet.paste(Image.fromarray(images[index]).resize((tile, tile), how), corner(label, image, classes, tile))
     return sheet

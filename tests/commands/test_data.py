@@ -122,6 +122,14 @@ def test_large_images_are_shrunk_and_long_names_cut() -> None:
     assert (first_line[:, end:] == 255).all()
 
 
+def test_a_class_whose_name_the_font_lacks_goes_by_its_number() -> None:
+    sheets = [
+        np.asarray(contact_sheet.draw(dataclasses.replace(made(2, 8), class_names=names)))
+        for names in (("größe", "plain"), ("class 0", "plain"))
+    ]
+    assert np.array_equal(sheets[0], sheets[1])
+
+
 def test_a_sheet_is_overwritten_only_when_asked(capsys: pytest.CaptureFixture[str], elsewhere: Path) -> None:
     (elsewhere / "sheet.png").write_bytes(b"precious")
     code, printed = call(capsys, "digits", "--out", "sheet.png")
