@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import io
 import os
 import signal
 import socket
@@ -38,6 +39,8 @@ jaxnas VERB --help tells more."""
 def main(arguments: list[str] | None = None) -> None:
     """Runs a verb and exits: 0, 1 where a check failed, 2 for a user's mistake, 130 when interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # As standard error: a class's name is no reason to end a search.
     try:
         with _ended_by_interrupt():
             code = _run(arguments)
@@ -73,6 +76,8 @@ def _failed(message: str, code: int = 2) -> int:
 def _of_system(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return "No space is left on the disk. What the run folder holds is whole. Free some space, or choose another --out."
+    if isinstance(error, BrokenPipeError):
+        return "What read the output has ended, and so this has. What the run folder holds is whole."
     if isinstance(error, PermissionError):
         return f"No permission for {error.filename}. Change its permissions, or choose another --out."
     return f"{error.filename or 'A file'}: {error.strerror or error}."

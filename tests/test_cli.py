@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from jaxnas import cli, run
@@ -133,6 +135,7 @@ def test_usage_imports_no_jax() -> None:
 ERRORS_OF_THE_SYSTEM = {
     "full disk": (OSError(errno.ENOSPC, "No space left on device"), "No space is left on the disk."),
     "forbidden": (PermissionError(errno.EACCES, "Permission denied", "there"), "No permission for there."),
+    "reader gone": (BrokenPipeError(errno.EPIPE, "Broken pipe"), "What read the output has ended"),
     "name too long": (OSError(errno.ENAMETOOLONG, "File name too long", "there"), "there: File name too long."),
 }
 
@@ -148,6 +151,23 @@ def test_errors_of_the_system(error: str, capsys: pytest.CaptureFixture[str], mo
     code, printed = call(capsys, "search", "nb201-digits")
     assert code == 2
     assert printed.startswith(f"jaxnas: {message}")
+
+
+def test_letters_that_a_terminal_lacks_are_escaped(empty_folder: Path) -> None:
+    images = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (12, 4, 4), np.uint8)
+    np.savez(empty_folder / "pets.npz", x_train=images, y_train=["größe", "猫"] * 6)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1]), "PYTHONIOENCODING": "ascii"}
+    printed = [
+        subprocess.run(
+            [sys.executable, "-m", "jaxnas", "data", "pets.npz", *more],
+            env=environment,
+            stdout=subprocess.PIPE,
+            check=True,
+        ).stdout.decode("ascii")
+        for more in ([], ["--json"])
+    ]
+    assert r"\u732b" in printed[0]
+    assert json.loads(printed[1])["class_names"] == ["größe", "猫"]
 
 
 def test_a_run_is_overwritten_only_when_asked(

@@ -42,7 +42,7 @@ def to_text(result: Any) -> str:
     >>> to_text({"error": math.inf})
     '{\\n  "error": null\\n}'
     """
-    return json.dumps(_finite(result), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(_finite(result), indent=2, allow_nan=False)
 
 
 def _finite(value: Any) -> Any:
