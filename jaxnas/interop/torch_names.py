@@ -20,7 +20,7 @@ import numpy as np
 from jax import Array
 
 from jaxnas.errors import UserError
-from jaxnas.nets import reductions
+from jaxnas.nets import stack_rows
 from jaxnas.spaces import CellSpace
 
 Tree = Any
@@ -62,7 +62,7 @@ def torch_names(tree: Tree, space: CellSpace | None = None) -> tuple[Leaf, ...]:
     for keys, array in jax.tree_util.tree_flatten_with_path(tree)[0]:
         path = tuple(key.key for key in keys)
         if "stacks" in path:
-            names, shape = _stacked(path, space, len(tree["cells"])), array.shape[1:]
+            names, shape = _stacked(path, space, tree), array.shape[1:]
             if array.shape[0] != len(names):
                 raise UserError(
                     f"{'.'.join(map(str, path))} holds {array.shape[0]} operations, the space given has {len(names)} there. "
@@ -171,25 +171,19 @@ def _join(path: Path) -> str:
     return ".".join(parts)
 
 
-def _stacked(path: Path, space: CellSpace | None, cells: int) -> tuple[str, ...]:
+def _stacked(path: Path, space: CellSpace | None, tree: Tree) -> tuple[str, ...]:
     """The names in a stack of a supernet: ``cells, I, GROUP, stacks, OPERATION, ...``."""
     if space is None:
         raise UserError("These are the arrays of a supernet: give its space, which numbers the edges and their operations.")
-    _, index, group, _, operation, *rest = path
+    _, index, _, _, operation, *rest = path
     # DARTS's search follows a pooling by a batch norm in a plain list; every other operation calls its list ``op``.
     inner = _join(tuple(rest[1:] if "pool" in str(operation) else rest))
-    if space.family == "nb201":
-        cell = space.cell("cell")
-        edges, sources = [f"edges.{target}<-{source}" for source, target in cell.edges], range(cell.nodes)
-    else:
-        reduction = reductions(cells)[int(index)]
-        cell = space.cell("reduce" if reduction else "normal")
-        edges = [f"_ops.{row}._ops" for row in range(len(cell.edges))]
-        # A reduction cell has two groups: edges from its inputs, of stride 2, and edges between its nodes.
-        first = 2 if reduction and group == "between_nodes" else 0
-        sources = range(first, 2 if group == "from_inputs" else 2 + cell.nodes)
-    return tuple(
-        f"cells.{index}.{edge}.{names.index(str(operation))}.{inner}"
-        for edge, (source, _), names in zip(edges, cell.edges, cell.operations, strict=True)
-        if operation in names and source in sources
-    )
+    kind, rows = stack_rows(space, tree, path)
+    cell = space.cell(kind)
+    names = []
+    for row in rows:
+        if operation in cell.operations[row]:
+            source, target = cell.edges[row]
+            edge = f"edges.{target}<-{source}" if space.family == "nb201" else f"_ops.{row}._ops"
+            names.append(f"cells.{index}.{edge}.{cell.operations[row].index(str(operation))}.{inner}")
+    return tuple(names)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnas.nets.chains import runs_of_equals
+from jaxnas.nets.chains import equal_blocks
 from jaxnas.nets.supernet import reductions
 from jaxnas.spaces import BlockSpace, CellSpace
 
@@ -30,7 +30,7 @@ def active_weights(space: CellSpace | BlockSpace, mixture: dict[str, Any], weigh
         path = tuple(key.key for key in keys)
         if "stacks" not in path:
             return True
-        kind, rows = _rows(space, weights, path)
+        kind, rows = stack_rows(space, weights, path)
         if not isinstance(mixture[kind], dict) or "active" not in mixture[kind]:
             return True
         name = str(path[path.index("stacks") + 1])
@@ -42,11 +42,17 @@ def active_weights(space: CellSpace | BlockSpace, mixture: dict[str, Any], weigh
     return jax.tree_util.tree_map_with_path(mask, weights)
 
 
-def _rows(space: CellSpace | BlockSpace, weights: Any, path: tuple[Any, ...]) -> tuple[str, list[int]]:
-    """The kind of cell that a stack belongs to, and the rows of the alphas that its edges have, in order."""
+def stack_rows(space: CellSpace | BlockSpace, weights: Any, path: tuple[Any, ...]) -> tuple[str, list[int]]:
+    """The kind of cell that a stack of a supernet's weights belongs to, and the rows of the alphas that it has edges of.
+
+    Args:
+      space: of the supernet.
+      weights: the whole tree.
+      path: of the stack in it: ``cells, I, GROUP, stacks, OPERATION, ...``; of a chain of blocks ``stages, I, ...``.
+    """
     index, group = int(path[1]), path[2]
     if isinstance(space, BlockSpace):
-        return "blocks", list(runs_of_equals(space)[index])
+        return "blocks", list(equal_blocks(space)[index])
     if space.family == "nb201":
         return "cell", list(range(len(space.cell("cell").edges)))
     reduction = reductions(len(weights["cells"]))[index]

@@ -23,6 +23,7 @@ from jaxnas.nets.mobile import (
 )
 from jaxnas.nets.network import Dtype, Network, network
 from jaxnas.nets.operations import Pass
+from jaxnas.nets.repeated import equal_runs
 from jaxnas.spaces.block_genotype import BlockGenotype
 from jaxnas.spaces.blocks import BlockSpace
 
@@ -74,21 +75,20 @@ class MixedBlocks(nnx.Module):
         return self.edges(x[None], nodes, mixture, context)[0]
 
 
-def runs_of_equals(space: BlockSpace) -> list[range]:
+def equal_blocks(space: BlockSpace) -> list[range]:
     """Rows of searched blocks that follow each other and can share one body.
 
     >>> from jaxnas.spaces import fbnet
-    >>> runs_of_equals(fbnet())[:4]
+    >>> equal_blocks(fbnet())[:4]
     [range(0, 1), range(1, 2), range(2, 5), range(5, 6)]
     """
-    runs: list[range] = []
-    shapes = [(c_in, block) for c_in, block in zip(space.inputs, space.blocks, strict=True)]
-    for row, (c_in, block) in enumerate(shapes):
-        if runs and same_shape(c_in, block.channels, block.stride) and shapes[runs[-1].start] == (c_in, block):
-            runs[-1] = range(runs[-1].start, row + 1)
-        else:
-            runs.append(range(row, row + 1))
-    return runs
+    # A block that changes its image's shape shares with none.
+    return equal_runs(
+        [
+            (c_in, block, None if same_shape(c_in, block.channels, block.stride) else row)
+            for row, (c_in, block) in enumerate(zip(space.inputs, space.blocks, strict=True))
+        ]
+    )
 
 
 class ChainSupernet(nnx.Module):
@@ -101,7 +101,7 @@ class ChainSupernet(nnx.Module):
         self.stages = nnx.List(
             [
                 MixedBlocks(rows, block.operations, space.inputs[rows.start], block.channels, block.stride, style)
-                for rows in runs_of_equals(space)
+                for rows in equal_blocks(space)
                 for block in (space.blocks[rows.start],)
             ]
         )

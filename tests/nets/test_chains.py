@@ -13,7 +13,7 @@ from jax import Array, lax
 from jaxnas.derive import one_hot_mixture
 from jaxnas.errors import UserError
 from jaxnas.nets import ChainShape, Shape, derived, supernet
-from jaxnas.nets.chains import runs_of_equals
+from jaxnas.nets.chains import equal_blocks
 from jaxnas.spaces import (
     FBNET_SMALL_STRIDES,
     PUBLISHED,
@@ -147,11 +147,11 @@ def mixed(space: BlockSpace, weights: Any, mixture: Array, images: Array) -> Arr
 
 def sliced(space: BlockSpace, weights: Any, row: int, name: str) -> Any:
     """The weights of one candidate of a searched block; None where it has none."""
-    at = next(i for i, rows in enumerate(runs_of_equals(space)) if row in rows)
+    at = next(i for i, rows in enumerate(equal_blocks(space)) if row in rows)
     stacks = weights["stages"][at]["edges"].get("stacks", {})
     if name not in stacks:
         return None
-    return jax.tree.map(lambda a: a[row - runs_of_equals(space)[at].start], stacks[name])
+    return jax.tree.map(lambda a: a[row - equal_blocks(space)[at].start], stacks[name])
 
 
 def drawn(net: Any) -> Any:
@@ -161,13 +161,13 @@ def drawn(net: Any) -> Any:
 
 
 def test_blocks_of_equal_shape_and_candidates_share_a_body() -> None:
-    assert [list(rows) for rows in runs_of_equals(SPACES["proxyless"])] == [[0], [1, 2]]
-    assert [list(rows) for rows in runs_of_equals(SPACES["fbnet"])] == [[0, 1], [2]]
-    assert len(runs_of_equals(proxyless())) == 11
+    assert [list(rows) for rows in equal_blocks(SPACES["proxyless"])] == [[0], [1, 2]]
+    assert [list(rows) for rows in equal_blocks(SPACES["fbnet"])] == [[0, 1], [2]]
+    assert len(equal_blocks(proxyless())) == 11
     # 16 to 16 and then 24: the first stage of FBNet is alone. Blocks that halve never share one.
-    assert [len(rows) for rows in runs_of_equals(fbnet())] == [1, *(1, 3) * 5, 1]
+    assert [len(rows) for rows in equal_blocks(fbnet())] == [1, *(1, 3) * 5, 1]
     halving = BlockSpace("x", "fbnet", (4, 1), (), (Block(4, 2, ("k3_e1",)), Block(4, 2, ("k3_e1",))), 4)
-    assert len(runs_of_equals(halving)) == 2
+    assert len(equal_blocks(halving)) == 2
 
 
 @pytest.mark.usefixtures("float64")
@@ -216,11 +216,11 @@ def test_a_one_hot_mixture_computes_the_derived_network_which_is_plain_convoluti
     # Where a candidate is not active nothing runs: what its weights are makes no difference.
     broken = jax.tree.map(jnp.asarray, weights)
     for row, block in enumerate(space.blocks):
-        at = next(i for i, rows in enumerate(runs_of_equals(space)) if row in rows)
+        at = next(i for i, rows in enumerate(equal_blocks(space)) if row in rows)
         for name in set(block.operations) - {names[row]}:
             stacks = broken["stages"][at]["edges"]["stacks"]
             if name in stacks:
-                nth = row - runs_of_equals(space)[at].start
+                nth = row - equal_blocks(space)[at].start
                 stacks[name] = jax.tree.map(lambda a, nth=nth: a.at[nth].set(jnp.nan), stacks[name])
 
     @jax.jit
