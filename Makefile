@@ -23,6 +23,8 @@ INSTALLED := $(VENV)/installed-$(VERSION)
 BENCH_VENV := .venv-bench
 BENCH_INSTALLED := $(BENCH_VENV)/installed-$(VERSION)
 CASES := darts darts-small nb201
+# A process a core, each with whole files, whose tests share compiled functions.
+PYTEST := $(VENV)/bin/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
 .PHONY: search test slow lint bench venv clean
 
@@ -30,10 +32,10 @@ search: venv
 	$(VENV)/bin/jaxnas search $(ARGS)
 
 test: venv
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 slow: venv
-	$(VENV)/bin/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 lint: venv
 	$(VENV)/bin/ruff check
