@@ -24,7 +24,7 @@ from benchmarks.cases import CASES, Family
 from benchmarks.workers import Worker
 
 LAYOUTS = ("nchw", "channels_last")
-TRIALS = 4  # Steps by which the peer's form and layout are chosen.
+TRIALS = 2  # Turns by which the peer's form and layout are chosen.
 CONFORMANCE = Path(__file__).parent / "results" / "peer_golden.json"
 """Record of ``python -m benchmarks.peer.verify``: what of the peer passes which golden file."""
 
@@ -60,7 +60,7 @@ def turns(names: Sequence[str], rounds: int) -> Iterator[tuple[str, ...]]:
 
 
 def in_turns(workers: Mapping[str, Worker], rounds: int) -> dict[str, list[float]]:
-    """Seconds of the steps of each worker."""
+    """Seconds of a step of each worker, by turns."""
     seconds: dict[str, list[float]] = {name: [] for name in workers}
     for order in turns(list(workers), rounds):
         for name in order:
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--rematerialise", action="store_true", help="jaxnas computes cells again on the way back")
     parser.add_argument("--compile-peer", action="store_true", help="the peer through torch.compile")
-    parser.add_argument("--pairs", type=int, help="steps of each side, in turns; those of the case by default")
+    parser.add_argument("--pairs", type=int, help="turns of each side; those of the case by default")
     parser.add_argument("--json", type=Path, help="write the record to this file, too")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:

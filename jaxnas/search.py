@@ -245,14 +245,15 @@ def search_step(
     ) -> tuple[SearchState, dict[str, Array]]:
         if method.weight_steps_per_alpha_step == 1 and method.alphas_from_step == 0:
             return update_alphas(state, scalars, train_batch, valid_batch)
-        shapes = jax.eval_shape(update_alphas, state, scalars, train_batch, valid_batch)[1]
+        update = jax.jit(update_alphas)  # Traced once, for its shapes and for the program.
+        shapes = jax.eval_shape(update, state, scalars, train_batch, valid_batch)[1]
 
         def rest(state: SearchState, *_: Any) -> tuple[SearchState, dict[str, Array]]:
             return state, jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), shapes)
 
         # One program for steps with and without: freezing the alphas costs no second compilation.
         due = (state.step >= method.alphas_from_step) & (state.step % method.weight_steps_per_alpha_step == 0)
-        return lax.cond(due, update_alphas, rest, state, scalars, train_batch, valid_batch)
+        return lax.cond(due, update, rest, state, scalars, train_batch, valid_batch)
 
     def step(state: SearchState, train_batch: Batch, valid_batch: Batch) -> tuple[SearchState, dict[str, Array]]:
         scalars = method.scalars(state.step)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import torch
 
-from benchmarks.cases import CASES, CLASSES, Case, Hypergradient, Precision, step_values
+from benchmarks.cases import CASES, CLASSES, STEPS_PER_TURN, Case, Hypergradient, Precision, step_values
 from benchmarks.peer import modules, shared
 from benchmarks.peer.modules import Size
 from benchmarks.peer.steps import Search
@@ -57,15 +57,20 @@ class Side:
         dtype = torch.bfloat16 if precision == "bfloat16" else None
         self.search = Search(model, alphas, step_values(case.family, hypergradient), compiled, dtype)
         self.facts = {
-            "first_step_s": self.step(),
+            "first_step_s": self._steps(1),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "device": torch.cuda.get_device_name() if self.device == "cuda" else "cpu",
         }
 
     def step(self) -> float:
+        """Seconds of one of the steps of a turn."""
+        return self._steps(STEPS_PER_TURN) / STEPS_PER_TURN
+
+    def _steps(self, count: int) -> float:
         began = time.perf_counter()
-        self.search.step(*self.batches)
+        for _ in range(count):
+            self.search.step(*self.batches)
         if self.device == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - began

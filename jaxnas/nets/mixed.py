@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array, lax
+from jax.custom_derivatives import SymbolicZero
 
 from jaxnas.nets.operations import Pass
 from jaxnas.spaces.operations import NONE
@@ -178,15 +179,18 @@ def _runner(
     def forward(*inputs: Any) -> Any:
         return run_edges(*inputs)[0]
 
-    def forward_with_residuals(
-        weights: Weights, mixture: Parts, sources: Array, nodes: Array, statistics: Any, key_data: Array, scalars: Any
-    ) -> Any:
-        carry, kept = run_edges(weights, mixture, sources, nodes, statistics, key_data, scalars)
-        return carry, (weights, mixture, sources, carry[0] if chained else None, statistics, key_data, scalars, kept)
+    def forward_with_residuals(*primals: Any) -> Any:
+        inputs = jax.tree.map(lambda primal: primal.value, primals)
+        weights, mixture, sources, _, statistics, key_data, scalars = inputs
+        carry, kept = run_edges(*inputs)
+        # A residual is made of arrays: what is wanted is said by the keys that there are.
+        wanted = {name: () for name, tree in zip(("weights", "mixture"), primals, strict=False) if _is_perturbed(tree)}
+        states = carry[0] if chained else None
+        return carry, (weights, mixture, sources, states, statistics, key_data, scalars, kept, wanted)
 
     def backward(residuals: Any, cotangents: Any) -> Any:
-        weights, mixture, sources, states, statistics, key_data, scalars, kept = residuals
-        grad_nodes = cotangents[0]  # The moments are data: nothing flows back through them.
+        weights, mixture, sources, states, statistics, key_data, scalars, kept, wanted = residuals
+        grad_nodes = _instantiated(cotangents[0])  # The moments are data: nothing flows back through them.
         choices = {name: mixture[name] for name in ("active", "probed") if name in mixture}
 
         def edge(carry: Any, inputs: Any) -> tuple[Any, None]:
@@ -196,11 +200,13 @@ def _runner(
             g = _take(grad_nodes, _at(targets_of, e))
             grad_x, inside = g if shortcut else jnp.zeros_like(x), inside_edge(key_data, scalars, e)
             row = _at(rows_of, e)
-            if "offset" in mixture:
+            if "offset" in mixture and "mixture" in wanted:
                 of_offset = g.sum(dtype=mixture["offset"].dtype)
                 grad_mixture = {**grad_mixture, "offset": grad_mixture["offset"].at[row].add(of_offset)}
 
             def in_weight(grad_mixture: Any, name: str, out: Array, g: Array = g, row: Array = row) -> Any:
+                if "mixture" not in wanted:
+                    return grad_mixture
                 found = (out * g).sum(dtype=mixture["weights"].dtype)
                 return {**grad_mixture, "weights": grad_mixture["weights"].at[row, _at(columns[name], e)].add(found)}
 
@@ -217,8 +223,10 @@ def _runner(
                     out, pull = jax.vjp(lambda w, z: rest(name, w, running, z, inside)[0], w, z)
                     dw, dz = pull(weight * g)
                     dw_first, dx = pull_first(dz)
-                    dw = jax.tree.map(jnp.add, dw, dw_first) if costly[name] else dw
-                    return _put(grad_weights, dw, at), in_weight(grad_mixture, name, out), grad_x + dx
+                    if "weights" in wanted:
+                        dw = jax.tree.map(jnp.add, dw, dw_first) if costly[name] else dw
+                        grad_weights = _put(grad_weights, dw, at)
+                    return grad_weights, in_weight(grad_mixture, name, out), grad_x + dx
 
                 def probe(name: str = name, so_far: Any = (grad_weights[name], grad_mixture, grad_x)) -> Any:
                     grad_weights, grad_mixture, grad_x = so_far
@@ -242,17 +250,26 @@ def _runner(
             grad_sources, grad_nodes = (grad_sources, into) if chained else (into, grad_nodes)
             return (grad_weights, grad_mixture, grad_sources, grad_nodes), None
 
+        # Gradients that nobody wants are not carried. XLA drops most of them by itself, but not all in every program.
         numbers = {name: part for name, part in mixture.items() if name not in choices}
-        zeros = jax.tree.map(jnp.zeros_like, (weights, numbers, sources))
+        carried = (weights if "weights" in wanted else dict.fromkeys(names), numbers if "mixture" in wanted else {}, sources)
+        zeros = jax.tree.map(jnp.zeros_like, carried)
         carry, _ = lax.scan(edge, (*zeros, grad_nodes), (jnp.arange(len(edges), dtype=jnp.int32), kept), reverse=True)
         grad_weights, grad_mixture, *grad_states = carry
-        no_choices, no_key = (jax.tree.map(lambda a: np.zeros(a.shape, jax.dtypes.float0), a) for a in (choices, key_data))
-        no_statistics, no_scalars = jax.tree.map(jnp.zeros_like, (statistics, scalars))
-        return (grad_weights, {**grad_mixture, **no_choices}, *grad_states, no_statistics, no_key, no_scalars)
+        in_mixture = {**dict.fromkeys(mixture), **grad_mixture}
+        return (grad_weights, in_mixture, *grad_states, None, None, None)
 
     run = jax.custom_vjp(forward)
-    run.defvjp(forward_with_residuals, backward)
+    run.defvjp(forward_with_residuals, backward, symbolic_zeros=True)
     return jax.jit(run)
+
+
+def _is_perturbed(primals: Any) -> bool:
+    return any(primal.perturbed for primal in jax.tree.leaves(primals))
+
+
+def _instantiated(cotangent: Any) -> Array:
+    return jnp.zeros(cotangent.shape, cotangent.dtype) if type(cotangent) is SymbolicZero else cotangent
 
 
 def _at(table: np.ndarray, e: Array) -> Array:

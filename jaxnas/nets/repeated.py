@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 Body = Callable[[Any, Any, Array], Any]
 """``body(cell, carry, index) -> carry``, the carry in the same form."""
@@ -22,6 +25,9 @@ def equal_runs(configurations: Sequence[Any]) -> list[range]:
     """
     starts = [i for i, one in enumerate(configurations) if i == 0 or one != configurations[i - 1]]
     return [range(start, end) for start, end in zip(starts, [*starts[1:], len(configurations)], strict=True)]
+
+
+_scan = jax.jit(lax.scan, static_argnums=0)
 
 
 def run_cells(cells: Sequence[Any], first: int, body: Body, carry: Any, rematerialise: bool) -> Any:
@@ -50,7 +56,17 @@ def run_cells(cells: Sequence[Any], first: int, body: Body, carry: Any, remateri
         nnx.update(cells[0], moments)
         return carry
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *variables)
-    carry, moments = lax.scan(step, carry, (*stacked, first + jnp.arange(len(cells))))
+    with _kept_as_call():
+        carry, moments = _scan(step, carry, (*stacked, first + jnp.arange(len(cells))))
     for i, cell in enumerate(cells):
         nnx.update(cell, jax.tree.map(lambda a, i=i: a[i], moments))
     return carry
+
+
+def _kept_as_call() -> AbstractContextManager[Any]:
+    """On a CPU what is called here stays a call in the program.
+
+    XLA:CPU would start equal scans - an alpha and a weight update have them - from one array of zeros, which is copied for
+    each and held until the last of them begins. It does not look into a call.
+    """
+    return set_xla_metadata(inlineable="false") if jax.default_backend() == "cpu" else contextlib.nullcontext()
