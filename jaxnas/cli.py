@@ -14,8 +14,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import rich.console
-
 from jaxnas.commands import VERBS
 from jaxnas.errors import UserError, did_you_mean
 
@@ -97,13 +95,10 @@ def _ended_by_interrupt() -> Iterator[None]:
         if woken.recv(1):  # Nothing, once it is closed.
             # A live line hides the cursor, and has put itself in the place of the two streams.
             sys.stderr = sys.__stderr__
-            for stream in (sys.__stdout__, sys.__stderr__):  # The live line is on the second where the first gets JSON.
-                terminal = rich.console.Console(file=stream)
-                if terminal.is_terminal:
-                    terminal.show_cursor()
-                    terminal.line()
-                    break
-            os._exit(_failed("Interrupted. What the run folder holds is whole.", 130))
+            try:
+                _show_cursor()
+            finally:
+                os._exit(_failed("Interrupted. What the run folder holds is whole.", 130))
 
     handler = signal.signal(signal.SIGINT, lambda *_: None)
     signal.set_wakeup_fd(wake.fileno())
@@ -117,6 +112,17 @@ def _ended_by_interrupt() -> Iterator[None]:
         wake.close()
         thread.join()
         woken.close()
+
+
+def _show_cursor() -> None:
+    import rich.console  # Not above: until all that is imported there, Ctrl-C is not handled.
+
+    for stream in (sys.__stdout__, sys.__stderr__):  # The live line is on the second where the first gets JSON.
+        terminal = rich.console.Console(file=stream)
+        if terminal.is_terminal:
+            terminal.show_cursor()
+            terminal.line()
+            break
 
 
 def _run(arguments: list[str]) -> int:

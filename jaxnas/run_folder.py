@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnas.errors import UserError
+from jaxnas.whole_files import part_of, write_whole
 
 CONFIG, ENVIRONMENT, LOG, TIMING, RESULT = "config.json", "environment.json", "log.jsonl", "timing.jsonl", "result.json"
 GENOTYPE_JSON, GENOTYPE_TEXT = "genotype.json", "genotype.txt"
@@ -61,7 +62,7 @@ class RunFolder:
                 )
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
-                self._part(name).unlink(missing_ok=True)
+                part_of(self.path / name).unlink(missing_ok=True)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -72,14 +73,8 @@ class RunFolder:
         return [name for name in FILES if (self.path / name).exists()]
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Writes a file by way of another name: a kill or a full disk leaves the old one or the new one, never a part."""
-        part = self._part(name)
-        try:
-            part.write_bytes(content)
-            part.replace(self.path / name)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        """Writes a file, whole or not at all."""
+        write_whole(self.path / name, content)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file."""
@@ -167,9 +162,6 @@ class RunFolder:
             raise UserError(f"{path} lacks epochs that {STATE} has done. Was it changed? Repeat the run, with --overwrite.")
         if len(of_stage) > epochs:
             self.write_bytes(name, b"".join(lines[: of_stage[epochs]]))
-
-    def _part(self, name: str) -> Path:
-        return self.path / f".{name}.part"
 
 
 def flat_names(tree: Any) -> dict[str, Any]:

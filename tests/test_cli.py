@@ -124,12 +124,28 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "usage: jaxnas" in printed
 
 
-def test_usage_imports_no_jax() -> None:
-    command = "import sys; from jaxnas import cli; cli._run(['--help']); print('jax' in sys.modules, 'tyro' in sys.modules)"
+def python(command: str) -> subprocess.CompletedProcess[str]:
+    """Runs it in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    process = subprocess.run([sys.executable, "-c", command], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True, text=True, timeout=60)
+
+
+def test_usage_imports_nothing_slow() -> None:
+    """While the command line itself is imported, Ctrl-C is Python's: a traceback."""
+    slow = "('jax', 'numpy', 'tyro', 'rich', 'dataclasses')"
+    process = python(f"import sys; from jaxnas import cli; cli._run(['--help']); print([m for m in {slow} if m in sys.modules])")
     assert process.stdout.startswith("usage: jaxnas")
-    assert process.stdout.endswith("False False\n")
+    assert process.stdout.endswith("\n[]\n")
+
+
+@pytest.mark.parametrize("missing", ("", "sys.modules['rich.console'] = None"), ids=("", "without rich"))
+def test_interrupt_while_a_verb_is_imported(missing: str) -> None:
+    process = python(
+        f"import os, signal, sys, time; from jaxnas import cli; {missing}\n"
+        "cli.importlib.import_module = lambda _: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))\n"
+        "cli.main(['search'])"
+    )
+    assert (process.returncode, process.stderr) == (130, "jaxnas: Interrupted. What the run folder holds is whole.\n")
 
 
 ERRORS_OF_THE_SYSTEM = {

@@ -211,18 +211,13 @@ def test_log_lines_parse_whatever_the_numbers(folder: RunFolder) -> None:
     assert lines == [{"epoch": 0, "train_loss": 1.5, "valid_loss": None}, {"epoch": 1, "train_loss": None}]
 
 
-def test_a_full_disk_leaves_what_was_there(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_what_was_there(folder: RunFolder, request: pytest.FixtureRequest) -> None:
     folder.write_json(RESULT, {"accuracy": 0.5})
     folder.append(LOG, {"epoch": 0})
     folder.write_arrays(ALPHAS, TREE)
     before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
 
-    def write_half(path: Path, content: bytes) -> int:
-        with path.open("wb") as file:
-            file.write(content[: len(content) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", write_half)
+    request.getfixturevalue("full_disk")
     for write in (
         lambda: folder.write_json(RESULT, {"accuracy": 0.9}),
         lambda: folder.append(LOG, {"epoch": 1}),

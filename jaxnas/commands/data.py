@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from jaxnas.commands.arguments import JsonTarget, parse
 from jaxnas.commands.json_output import json_output
 from jaxnas.data import NAMES, Dataset, class_counts, imbalance, load, moments
 from jaxnas.errors import UserError
+from jaxnas.whole_files import write_whole
 
 SPLITS = {"train": "train", "search_train": "search: weights", "search_valid": "search: alphas", "test": "test"}
 
@@ -105,13 +107,15 @@ def _triple(values: list[float]) -> str:
 
 
 def _check(out: Path, overwrite: bool) -> None:
-    """Before the data are read, which may take long."""
+    """Before the data are read, as after it."""
     if out.suffix.lower() != ".png":
         raise UserError(f"The contact sheet is a PNG, but {out} does not end in .png. Give another --out.")
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists. Give --overwrite to replace it, or another --out.")
     if not out.parent.is_dir():
         raise UserError(f"{out} cannot be written: there is no folder {out.parent}.")
+    if out.exists() and not os.access(out, os.W_OK):  # It would be replaced, not opened.
+        raise UserError(f"{out} cannot be written: no permission. Give another --out.")
 
 
 def _draw(dataset: Dataset, out: Path, overwrite: bool) -> None:
@@ -121,8 +125,8 @@ def _draw(dataset: Dataset, out: Path, overwrite: bool) -> None:
         raise UserError("A contact sheet needs Pillow. Run: pip install pillow") from error
     png = io.BytesIO()
     draw(dataset).save(png, "PNG")
+    _check(out, overwrite)  # Again: reading the data may have taken long.
     try:
-        with out.open("wb" if overwrite else "xb") as file:
-            file.write(png.getvalue())
+        write_whole(out, png.getvalue())
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}.") from error

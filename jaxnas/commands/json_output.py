@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxnas.errors import UserError
+from jaxnas.whole_files import replaceable, write_whole
 
 
 @contextlib.contextmanager
@@ -58,7 +59,8 @@ def _check(path: Path) -> None:
         raise UserError(f"{path} is a folder. Name a file after --json, or - for standard output.")
     if not path.parent.is_dir():
         raise UserError(f"{path} cannot be written: there is no folder {path.parent}.")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    written = ([path.parent] if replaceable(path) else []) + ([path] if path.exists() else [])
+    if not all(os.access(target, os.W_OK) for target in written):
         raise UserError(f"{path} cannot be written: no permission. Name another file after --json.")
     if path.is_file() and path.stat().st_size:
         try:
@@ -71,6 +73,6 @@ def _check(path: Path) -> None:
 
 def _write(path: Path, result: Any) -> None:
     try:
-        path.write_text(to_text(result) + "\n", encoding="utf-8")
+        write_whole(path, (to_text(result) + "\n").encode())
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from error

@@ -142,6 +142,30 @@ def test_a_sheet_is_overwritten_only_when_asked(capsys: pytest.CaptureFixture[st
         assert sheet.format == "PNG"
 
 
+def test_a_full_disk_leaves_the_sheet_before(
+    capsys: pytest.CaptureFixture[str], elsewhere: Path, request: pytest.FixtureRequest
+) -> None:
+    (elsewhere / "sheet.png").write_bytes(b"precious")
+    request.getfixturevalue("full_disk")
+    code, printed = call(capsys, "digits", "--out", "sheet.png", "--overwrite")
+    assert code == 2 and "sheet.png cannot be written: No space left on device." in printed
+    assert [path.name for path in elsewhere.iterdir()] == ["sheet.png"]
+    assert (elsewhere / "sheet.png").read_bytes() == b"precious"
+
+
+def test_a_sheet_that_appeared_meanwhile_stays(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, elsewhere: Path
+) -> None:
+    def load_slowly(*_: object) -> Dataset:
+        (elsewhere / "sheet.png").write_bytes(b"another's")
+        return made(2, 8)
+
+    monkeypatch.setattr(data, "load", load_slowly)
+    code, printed = call(capsys, "made", "--out", "sheet.png")
+    assert code == 2 and "sheet.png exists. Give --overwrite" in printed
+    assert (elsewhere / "sheet.png").read_bytes() == b"another's"
+
+
 MISTAKES = {
     "nothing named": ([], "NAME"),
     "unknown name": (["digit"], "Did you mean digits?"),

@@ -154,3 +154,22 @@ def test_mistakes_leave_standard_output_empty(capsys: pytest.CaptureFixture[str]
         code, out, err = call(capsys, *arguments)
         assert code == 2
         assert out == "" and err.startswith("jaxnas: ")
+
+
+def test_a_full_disk_leaves_the_result_before(
+    capsys: pytest.CaptureFixture[str], folder: Path, request: pytest.FixtureRequest
+) -> None:
+    (folder / "result.json").write_text("{}")
+    request.getfixturevalue("full_disk")
+    code, _, err = call(capsys, "evaluate", "searched", "--json", "result.json")
+    assert code == 2
+    assert err == "jaxnas: result.json cannot be written: No space left on device.\n"
+    assert (folder / "result.json").read_text() == "{}"
+    assert {path.name for path in folder.iterdir()} == {"searched", "result.json"}
+
+
+def test_what_is_no_regular_file_is_not_replaced(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "link").symlink_to("result.json")
+    assert call(capsys, "evaluate", "searched", "--json", "link")[0] == 0
+    assert (folder / "link").is_symlink()
+    assert json.loads((folder / "result.json").read_text()) == {"test_accuracy": 0.5, "test_images": 500}
