@@ -6,6 +6,7 @@ A recipe is a frozen dataclass; a command's options replace its fields, and the 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from jaxnas.data import Augmentation
@@ -15,6 +16,13 @@ from jaxnas.spaces import CellSpace, darts, gdas, nb201, robust_darts
 from jaxnas.spaces.cell import Family
 
 SPACES = {"darts": darts, "nb201": nb201, "gdas": gdas, **{f"s{i}": lambda i=i: robust_darts(i) for i in (1, 2, 3, 4)}}
+
+
+def _finite(recipe: object) -> None:
+    """Refuses NaN, of which every comparison is false, and infinity, which is positive."""
+    for name, value in vars(recipe).items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{name} must be a finite number, got {value}.")
 
 
 def _positive(recipe: object, *names: str) -> None:
@@ -160,6 +168,7 @@ class SearchRecipe:
 
     def __post_init__(self) -> None:
         _known(self)
+        _finite(self)
         _positive(self, "channels", "cells", "epochs", "batch", "unrolled_steps", "weight_steps_per_alpha_step")
         _positive(self, "learning_rate", "alpha_learning_rate", "implicit_steps", "neumann_rate")
         _positive(self, "temperature", "temperature_end", "share", "paths", "warmup_learning_rate", "alpha_deviation")
@@ -235,6 +244,7 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         _known(self)
+        _finite(self)
         _positive(self, "channels", "cells", "epochs", "batch", "learning_rate", "learning_rate_factor")
         _not_negative(self, "learning_rate_end", "warmup_epochs", "weight_decay", "clip", "auxiliary_weight")
         _below_one(self, "momentum", "label_smoothing", "drop_path", "dropout")

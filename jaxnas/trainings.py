@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxnas.data import Augmentation
+from jaxnas.data import IMAGENET, Augmentation
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.recipes import RECIPES, Training, TrainRecipe
-
-# A folder of that name, of train/CLASS/* and val/CLASS/*, all images of 256x256 pixels: see jaxnas.data.image_folder.
-IMAGENET = "imagenet"
 
 # quark0/darts at f276dd3, cnn/train.py. CIFAR-100 is trained alike.
 _DARTS = TrainRecipe(augmentation=Augmentation(crop_padding=4, flip=True, cutout=16))

@@ -48,10 +48,30 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "unknown verb": (["serch"], "Unknown verb 'serch'. Did you mean search?"),
     "unknown recipe": (["search", "dart-digits"], "Unknown recipe 'dart-digits'. Did you mean darts-digits?"),
     "unknown option": (["search", "--search.chanels", "4"], "Perhaps you meant: --search.channels"),
+    "recipe after an option": (
+        ["search", "--dry-run", "darts-digits"],
+        "If darts-digits is the recipe, it comes before all options: jaxnas search darts-digits",
+    ),
+    "recipe of a plan after an option": (
+        ["plan", "--data-dir", ".", "nb201-digits"],
+        "If nb201-digits is the recipe, it comes before all options: jaxnas plan nb201-digits",
+    ),
+    "recipe of a training as a word": (
+        ["train", "DARTS_V2", "darts-imagenet"],
+        "If darts-imagenet is the recipe, type: --recipe darts-imagenet",
+    ),
+    "genotype after an option": (["train", "--resume", "DARTS_V2"], "or a genotype in quotes, before all options."),
+    "ImageNet without a folder": (
+        ["train", "DARTS_V2", "--recipe", "darts-imagenet"],
+        "Give --dataset FOLDER with FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg (or the folder that holds imagenet/ as "
+        "--data-dir), or --dataset tfds:NAME. All images must be squares of one size: 256x256 pixels",
+    ),
     "option of a part": (["search", "--epochs", "4"], "Perhaps you meant: --search.epochs"),
     "word not listed": (["search", "--search.space", "dart"], "('darts', 'nb201', 'gdas', 's1', 's2', 's3', 's4')"),
     "no number": (["search", "--search.epochs", "many"], "--search.epochs"),
     "no epochs": (["search", "--search.epochs", "0"], "epochs must be positive, got 0."),
+    "no finite number": (["search", "--search.alpha-mean", "nan"], "alpha_mean must be a finite number, got nan."),
+    "no finite rate": (["search", "--search.learning-rate", "inf"], "learning_rate must be a finite number, got inf."),
     "no probability": (["search", "--train.drop-path", "2"], "drop_path must be at least 0 and below 1, got 2.0."),
     "unknown data set": (["search", "--dataset", "cifr10"], "Did you mean cifar10?"),
     "no data folder": (["search", "darts-first-order"], "No folder is given for data set 'cifar10'."),
@@ -132,8 +152,8 @@ def python(command: str) -> subprocess.CompletedProcess[str]:
 
 def test_usage_imports_nothing_slow() -> None:
     """While the command line itself is imported, Ctrl-C is Python's: a traceback."""
-    slow = "('jax', 'numpy', 'tyro', 'rich', 'dataclasses')"
-    process = python(f"import sys; from jaxnas import cli; cli._run(['--help']); print([m for m in {slow} if m in sys.modules])")
+    slow = {"jax", "numpy", "tyro", "rich", "dataclasses"}
+    process = python(f"import sys; from jaxnas import cli; cli._run(['--help']); print(sorted({slow} & set(sys.modules)))")
     assert process.stdout.startswith("usage: jaxnas")
     assert process.stdout.endswith("\n[]\n")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from typing import Any
 
 import pytest
@@ -211,7 +213,7 @@ REFUSED: dict[str, tuple[type, dict[str, Any], str]] = {
     "one level, at times": (SearchRecipe, {"order": "together", "alphas_from_epoch": 1}, "moves the alphas in every step"),
     "warm-up of a search": (SearchRecipe, {"warmup_epochs": -1}, "warmup_epochs must not be negative, got -1."),
     "alphas' rate": (SearchRecipe, {"alpha_learning_rate": -1.0}, "alpha_learning_rate must be positive, got -1.0."),
-    "no number": (SearchRecipe, {"learning_rate": float("nan")}, "learning_rate must be positive, got nan."),
+    "no number": (SearchRecipe, {"learning_rate": float("nan")}, "learning_rate must be a finite number, got nan."),
     "beta": (SearchRecipe, {"alpha_b2": 1.0}, "alpha_b2 must be at least 0 and below 1, got 1.0."),
     "unrolled steps": (SearchRecipe, {"unrolled_steps": 2}, "unrolled_steps=2 needs hypergradient=unrolled"),
     "frozen for good": (SearchRecipe, {"epochs": 5, "alphas_from_epoch": 5}, "with 5 epochs the alphas would never move"),
@@ -228,6 +230,7 @@ REFUSED: dict[str, tuple[type, dict[str, Any], str]] = {
     "decay": (TrainRecipe, {"weight_decay": -1e-4}, "weight_decay must not be negative, got -0.0001."),
     "random cells": (Recipe, {"random_cells": -1}, "random_cells must not be negative, got -1."),
     "seed": (Recipe, {"seed": 2**32}, "seed must be at least 0 and below"),
+    "colours": (Augmentation, {"hue": float("nan")}, "hue must not be negative or infinite, got nan."),
     "padding": (Augmentation, {"crop_padding": -1}, "crop_padding is a number of pixels, got -1."),
 }
 
@@ -239,6 +242,26 @@ def test_refused_values(case: str) -> None:
     with pytest.raises(UserError) as refusal:
         kind(**values)
     assert message in str(refusal.value)
+
+
+def real_fields(kind: Any) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind) if isinstance(field.default, float)]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in (SearchRecipe, TrainRecipe) for name in real_fields(kind)])
+def test_every_real_number_is_finite(kind: Any, name: str) -> None:
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(UserError, match=f"^{name} must be a finite number, got {value}"):
+            kind(**{name: value})
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("name", real_fields(Augmentation))
+def test_every_strength_of_an_augmentation_is_finite(name: str) -> None:
+    for value in (math.nan, math.inf):
+        with pytest.raises(UserError, match=f"^{name} must not be negative or infinite, got {value}"):
+            dataclasses.replace(Augmentation(), **{name: value})
 
 
 def test_unknown_recipe() -> None:

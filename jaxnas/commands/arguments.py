@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -60,9 +61,28 @@ def evaluate_command(folder: Path, data_dir: Path | None) -> str:
     return shlex.join(["jaxnas", "evaluate", str(folder), *data])
 
 
-def parse(function: Any, arguments: list[str], verb: str, description: str) -> Any:
-    """Calls a function with what the arguments say for its parameters; returns what it returns."""
-    return tyro.cli(function, args=_with_json_target(arguments), prog=f"jaxnas {verb}", description=description)
+def parse(function: Any, arguments: list[str], verb: str, description: str, misplaced: Mapping[str, str] | None = None) -> Any:
+    """Calls a function with what the arguments say for its parameters; returns what it returns.
+
+    Args:
+      misplaced: what to say, besides that it is not understood, of a word that is known but belongs elsewhere.
+
+    Raises:
+      SystemExit: after the help, with code 0; after a message of what is not understood, with code 2.
+      UserError: after that message, where a misplaced word may be the cause.
+    """
+    try:
+        return tyro.cli(function, args=_with_json_target(arguments), prog=f"jaxnas {verb}", description=description)
+    except SystemExit as end:
+        found = [said for word, said in (misplaced or {}).items() if word in arguments]
+        if end.code and found:
+            raise UserError(found[0]) from end
+        raise
+
+
+def recipe_first(verb: str, recipes: Iterable[str]) -> dict[str, str]:
+    """For :func:`parse`, what to say of a recipe that is named after an option."""
+    return {name: f"If {name} is the recipe, it comes before all options: jaxnas {verb} {name} ..." for name in recipes}
 
 
 def _with_json_target(arguments: list[str]) -> list[str]:

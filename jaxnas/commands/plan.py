@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from jaxnas import plan, recipes, run
-from jaxnas.commands.arguments import JsonTarget, parse, take_name
+from jaxnas.commands.arguments import JsonTarget, parse, recipe_first, take_name
 from jaxnas.commands.json_output import json_output
 from jaxnas.data import Dataset, load, stand_in
 from jaxnas.errors import UserError
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         f"What a search with the recipe {name} would need: its step is compiled and not run, and nothing is written but the "
         f"cache of compiled programs, in which the search then finds it. Recipes: {', '.join(recipes.RECIPES)}."
     )
-    return parse(planned, rest, f"plan {name}", about)
+    return parse(planned, rest, f"plan {name}", about, recipe_first("plan", recipes.RECIPES))
 
 
 def _dataset(name: str, data_dir: Path | None) -> tuple[Dataset, str | None]:

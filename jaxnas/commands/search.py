@@ -10,7 +10,7 @@ import tyro
 
 from jaxnas import profiling, recipes, run
 from jaxnas.commands import STARTED
-from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name
+from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, recipe_first, take_name
 from jaxnas.commands.json_output import json_output
 from jaxnas.console import Console
 from jaxnas.data import load
@@ -63,7 +63,8 @@ def main(arguments: list[str]) -> int:
                 console.note(f"next:  {evaluate_command(folder.path, data_dir)}")
         return 0
 
-    return parse(search, rest, f"search {name}", f"Search with the recipe {name}. Recipes: {', '.join(recipes.RECIPES)}.")
+    about = f"Search with the recipe {name}. Recipes: {', '.join(recipes.RECIPES)}."
+    return parse(search, rest, f"search {name}", about, recipe_first("search", recipes.RECIPES))
 
 
 def _profiled(folder: Path | None, console: Console) -> None:

@@ -22,7 +22,8 @@ def main(arguments: list[str]) -> int:
     source, rest = take_name(arguments)
     if source is None and not {"-h", "--help"} & set(rest):
         raise UserError(
-            "jaxnas train needs the folder of a run, a genotype file, a published genotype's name, or a genotype in quotes."
+            "jaxnas train needs the folder of a run, a genotype file, a published genotype's name, or a genotype in quotes, "
+            "before all options."
         )
     genotype, name, training = (None, recipes.MAIN, trainings.find(recipes.MAIN)) if source is None else stored.source(source)
     chosen, rest = take_option(rest, "--recipe")
@@ -66,4 +67,5 @@ def main(arguments: list[str]) -> int:
         "Train the network of a genotype: of a run's folder, of a genotype file, in quotes, or a published one by its name. "
         f"Recipes: {', '.join(trainings.TRAININGS)}. Published genotypes: {', '.join(PUBLISHED)}."
     )
-    return parse(train, rest, "train", about)
+    misplaced = {recipe: f"If {recipe} is the recipe, type: --recipe {recipe}" for recipe in trainings.TRAININGS}
+    return parse(train, rest, "train", about, misplaced)

@@ -45,7 +45,7 @@ def npz(path: str | os.PathLike[str]) -> Dataset:
     except Exception as error:  # A damaged archive raises whatever its first bad byte leads to, MemoryError too.
         raise UserError(
             f"{path} cannot be read as arrays: {error}. It is cut short, damaged, or holds Python objects in place of "
-            f"numbers or text. {NPZ_HELP}"
+            f"numbers or text: text in objects, as pandas has it, becomes text by .astype(str). {NPZ_HELP}"
         ) from error
     for key in arrays:
         if key not in KEYS:
@@ -110,10 +110,9 @@ def from_arrays(
     else:
         check(images[1], test_labels, len(class_names), f"{name}, test images")
         train, test = whole, Split(images[1], test_labels.astype(np.int32))
+    mean, std = moments(train.images, f"{name}, training images")  # First: of equal images every test image is one of training.
     _refuse_test_on_training(train, test, name)
-    return halved(
-        name, _taken(train, _even_order(train.labels)), test, *moments(train.images, f"{name}, training images"), class_names
-    )
+    return halved(name, _taken(train, _even_order(train.labels)), test, mean, std, class_names)
 
 
 def _taken(split: Split, where: np.ndarray) -> Split:

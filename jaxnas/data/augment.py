@@ -6,6 +6,7 @@ Every draw comes from one key, folded by purpose: switching one augmentation on 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -33,7 +34,7 @@ class Augmentation:
       hue: how far the hue may be turned to either side, in parts of the full circle, at most a half.
 
     Raises:
-      UserError: for a negative number, two kinds of crop, a hue over a half.
+      UserError: for a negative or infinite number, two kinds of crop, a hue over a half.
 
     >>> Augmentation(crop_padding=4, flip=True, cutout=16).resized_crop
     0
@@ -53,8 +54,8 @@ class Augmentation:
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is a number of pixels, got {getattr(self, name)}. Give 0 to switch it off.")
         for name in ("brightness", "contrast", "saturation", "hue"):
-            if not getattr(self, name) >= 0:
-                raise UserError(f"{name} must not be negative, got {getattr(self, name)}. Give 0 to switch it off.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"{name} must not be negative or infinite, got {getattr(self, name)}. Give 0 to switch it off.")
         if self.hue > 0.5:
             raise UserError(f"hue is at most 0.5, half the circle, got {self.hue}.")
         if self.crop_padding and self.resized_crop:

@@ -21,7 +21,8 @@ def number_labels(
       int32 ``[N]``, the same of ``test``, and the names of the classes.
 
     Raises:
-      UserError: labels that are not whole (as NaN is not), fewer than two classes, or a test label that training does not have.
+      UserError: labels that are not whole (as NaN is not) or do not fit into int64, fewer than two classes, or a test label
+        that training does not have.
 
     >>> number_labels(np.array(["dog", "cat", "dog"]), np.array(["cat"]), "pets")
     (array([1, 0, 1], dtype=int32), array([0], dtype=int32), ('cat', 'dog'))
@@ -55,7 +56,8 @@ def _plain(labels: np.ndarray, what: str) -> np.ndarray:
     if kind == "S":
         return np.char.decode(labels, "utf-8", "replace")
     if kind not in "Ubiuf":
-        raise UserError(f"{what} must be text, booleans or whole numbers, got type {labels.dtype}. Convert them first.")
+        advice = "Text in objects, as pandas has it, becomes text by .astype(str)." if kind == "O" else "Convert them first."
+        raise UserError(f"{what} must be text, booleans or whole numbers, got type {labels.dtype}. {advice}")
     if labels.ndim == 2:
         one_hot = kind in "biuf" and bool(((labels == 0) | (labels == 1)).all() and (labels.sum(1) == 1).all())
         if not one_hot:
@@ -69,5 +71,14 @@ def _plain(labels: np.ndarray, what: str) -> np.ndarray:
             raise UserError(
                 f"{what}: label {labels[wrong[0]]} of image {wrong[0]} (counted from 0) is not a whole number. Classification "
                 "needs classes: give text or whole numbers."
+            )
+    if kind in "uf":
+        # As NumPy's float64: the limit would be infinite in float16.
+        wide = labels > np.iinfo(np.int64).max if kind == "u" else np.abs(labels) >= np.float64(2**63)
+        if wide.any():
+            at = int(wide.argmax())
+            raise UserError(
+                f"{what}: label {labels[at]} of image {at} (counted from 0) does not fit into int64. Give smaller numbers, "
+                "or the same as text, by .astype(str)."
             )
     return labels if kind in "Ub" else labels.astype(np.int64)

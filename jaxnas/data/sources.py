@@ -40,6 +40,13 @@ SHAPES = {
 }
 NORMALISATION = {"cifar10": (CIFAR10_MEAN, CIFAR10_STD), "cifar100": (CIFAR100_MEAN, CIFAR100_STD)}
 NAMES = ("digits", *OFFICIAL)
+# What the recipes for ImageNet call it. It has no official small form: everybody decodes and resizes it.
+IMAGENET = "imagenet"
+IMAGENET_HELP = (
+    "Give --dataset FOLDER with FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg (or the folder that holds imagenet/ as "
+    "--data-dir), or --dataset tfds:NAME. All images must be squares of one size: 256x256 pixels for the recipes, which crop "
+    "and resize them to 224x224."
+)
 TFDS_PREFIX = "tfds:"
 
 
@@ -78,6 +85,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
         return npz(path)
     if name and path.is_dir():
         return image_folder(path)
+    if name == IMAGENET:
+        raise UserError(f"ImageNet is read from a folder of images by class, and there is no folder {path}. {IMAGENET_HELP}")
     raise UserError(
         f"Unknown data set {name!r}: there is no folder {path} either. {did_you_mean(name, NAMES)} Or tfds:NAME, the path of "
         "an .npz file, or that of a folder of images by class."

@@ -131,6 +131,7 @@ def with_pixel(value: float, kind: Any = np.float64) -> np.ndarray:
         ({"x_test": np.zeros((6, 8, 8, 3), np.uint8)}, "training images are 4x4 but test images 8x8"),
         ({"x_train": BYTES[:0], "y_train": Y[:0]}, "no images"),
         ({"x_train": BYTES * 0}, "0 everywhere"),
+        ({"x_train": BYTES * 0 + 7, "x_test": None, "y_test": None}, "channel 0 is 7 everywhere"),
         ({"y_train": Y[:5]}, "training images of shape [6, 4, 4, 3] but labels [5]"),
         ({"y_test": Y[0]}, "test images of shape [6, 4, 4, 3] but labels []"),
         ({"x_train": np.array(5)}, "training images of shape [] but labels [6]"),
@@ -173,6 +174,7 @@ def test_a_file_of_arrays_is_the_arrays(tmp_path: Path, save: Any) -> None:
         ({"x_train": BYTES, "y_train": Y, "x_test": BYTES}, "lacks y_test; it holds x_train, y_train, x_test"),
         ({"x_train": BYTES, "y_train": Y, "y_tset": Y}, "holds 'y_tset', which is not used here. Did you mean y_test?"),
         ({"x_train": BYTES, "y_train": np.array([None] * 6)}, "holds Python objects"),
+        ({"x_train": BYTES, "y_train": np.array(["cat", "dog"] * 3, object)}, "as pandas has it, becomes text by .astype(str)"),
     ],
 )
 def test_a_file_with_other_arrays_is_refused(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from jaxnas.data import NAMES, Dataset, load, sources
 from jaxnas.errors import UserError
+from jaxnas.trainings import TRAININGS
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,13 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         load("cifar-10")
     with pytest.raises(UserError, match=r"Known: digits, .*tfds:NAME, the path of an \.npz file, or that of a folder"):
         load("somewhere/else")
+
+
+def test_imagenet_is_a_folder_and_of_which_size(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is read from a folder.*--dataset FOLDER.*--data-dir.*tfds:NAME.*256x256 pixels"):
+        load("imagenet", tmp_path)
+    trained = {training.train.augmentation.resized_crop for training in TRAININGS.values() if training.dataset == "imagenet"}
+    assert trained == {224}  # As the message says.
 
 
 def test_an_official_set_without_a_folder_asks_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
