@@ -13,7 +13,7 @@ from jax import Array
 
 from jaxnas import relaxations
 from jaxnas.errors import UserError
-from jaxnas.nets.active import active_weights
+from jaxnas.nets import active_weights
 from jaxnas.recipe import SearchRecipe
 from jaxnas.search import Scalars
 from jaxnas.spaces import CellSpace, Space

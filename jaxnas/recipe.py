@@ -12,8 +12,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from jaxnas.data import Augmentation
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.optimizers import LINEAR_TAIL
-from jaxnas.spaces import CellSpace, darts, gdas, nb201, robust_darts
-from jaxnas.spaces.cell import Family
+from jaxnas.spaces import CellSpace, Family, darts, gdas, nb201, robust_darts
 
 SPACES = {"darts": darts, "nb201": nb201, "gdas": gdas, **{f"s{i}": lambda i=i: robust_darts(i) for i in (1, 2, 3, 4)}}
 

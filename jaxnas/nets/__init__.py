@@ -1,9 +1,9 @@
 """Networks: Flax modules as containers, handed out as pure functions. Nothing outside this folder imports flax."""
 
-from jaxnas.nets.active import stack_rows
+from jaxnas.nets.active import active_weights, stack_rows
 from jaxnas.nets.chains import ChainShape
 from jaxnas.nets.derived import derived
 from jaxnas.nets.network import Network, Shape
 from jaxnas.nets.supernet import supernet
 
-__all__ = ["ChainShape", "Network", "Shape", "derived", "stack_rows", "supernet"]
+__all__ = ["ChainShape", "Network", "Shape", "active_weights", "derived", "stack_rows", "supernet"]

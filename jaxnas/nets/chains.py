@@ -24,8 +24,7 @@ from jaxnas.nets.mobile import (
 from jaxnas.nets.network import Dtype, Network, network
 from jaxnas.nets.operations import Pass
 from jaxnas.nets.repeated import equal_runs
-from jaxnas.spaces.block_genotype import BlockGenotype
-from jaxnas.spaces.blocks import BlockSpace
+from jaxnas.spaces import BlockGenotype, BlockSpace
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,7 @@ from jax import Array
 from jaxnas.nets import primitives
 from jaxnas.nets.ends import Linear
 from jaxnas.nets.operations import BatchNorm, Depthwise, Identity, Pass, Zero, constant
-from jaxnas.spaces.blocks import BlockStyle, MBConv, mbconv
-from jaxnas.spaces.operations import NONE
+from jaxnas.spaces import NONE, BlockStyle, MBConv, mbconv
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from jax import Array, lax
 
 from jaxnas.nets import primitives, rows
 from jaxnas.nets.batch_norm import EPSILON, normalise_batch, normalise_by
-from jaxnas.spaces.operations import NONE, SKIP
+from jaxnas.spaces import NONE, SKIP
 
 
 @dataclasses.dataclass(frozen=True)

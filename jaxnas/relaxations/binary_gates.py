@@ -20,8 +20,7 @@ from jaxnas.relaxations.relaxation import (
     one_hot,
 )
 from jaxnas.relaxations.softmax import probabilities
-from jaxnas.spaces import Space
-from jaxnas.spaces.operations import NONE
+from jaxnas.spaces import NONE, Space
 
 Gates = Literal["full", "full_v2", "two"]
 

@@ -1,8 +1,18 @@
 """What can be searched, as plain data: cells, chains of blocks, operations, sizes, genotypes."""
 
 from jaxnas.spaces.block_genotype import BlockGenotype, block_genotype
-from jaxnas.spaces.blocks import FBNET_SMALL_STRIDES, PROXYLESS_SMALL_STRIDES, Block, BlockSpace, fbnet, proxyless
-from jaxnas.spaces.cell import Cell, CellSpace, darts, darts_family, gdas, nb201, nb201_family, robust_darts
+from jaxnas.spaces.blocks import (
+    FBNET_SMALL_STRIDES,
+    PROXYLESS_SMALL_STRIDES,
+    Block,
+    BlockSpace,
+    BlockStyle,
+    MBConv,
+    fbnet,
+    mbconv,
+    proxyless,
+)
+from jaxnas.spaces.cell import Cell, CellSpace, Family, darts, darts_family, gdas, nb201, nb201_family, robust_darts
 from jaxnas.spaces.genotype import (
     DartsGenotype,
     Genotype,
@@ -14,19 +24,25 @@ from jaxnas.spaces.genotype import (
     to_text,
 )
 from jaxnas.spaces.membership import Space, check_fits, random_genotype
+from jaxnas.spaces.operations import NONE, SKIP
 from jaxnas.spaces.published import PUBLISHED
 
 __all__ = [
     "FBNET_SMALL_STRIDES",
+    "NONE",
     "PROXYLESS_SMALL_STRIDES",
     "PUBLISHED",
+    "SKIP",
     "Block",
     "BlockGenotype",
     "BlockSpace",
+    "BlockStyle",
     "Cell",
     "CellSpace",
     "DartsGenotype",
+    "Family",
     "Genotype",
+    "MBConv",
     "Nb201Genotype",
     "Space",
     "block_genotype",
@@ -37,6 +53,7 @@ __all__ = [
     "from_json",
     "from_text",
     "gdas",
+    "mbconv",
     "nb201",
     "nb201_family",
     "proxyless",
