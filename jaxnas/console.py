@@ -13,7 +13,7 @@ import rich.table
 from jaxnas.compiling import Compiled
 from jaxnas.data import Dataset
 from jaxnas.nets import Network
-from jaxnas.recipes import Recipe
+from jaxnas.recipes import NextStage, Recipe
 from jaxnas.run_folder import RunFolder
 from jaxnas.spaces import CellSpace, Genotype, to_text
 
@@ -55,6 +55,7 @@ class Console:
             "data": f"{dataset.name}: " + ", ".join(f"{len(split.labels):,} {what}" for what, split in splits.items()),
             "method": f"{method}, {search.epochs} epochs, batch {search.batch}",
             "supernet": f"C={search.channels}, {search.cells} cells, {network.parameters:,} parameters",
+            **{f"stage {i}": _stage(stage) for i, stage in enumerate(search.next_stages, start=2)},
             "network": f"C={train.channels}, {train.cells} cells, {train.epochs} epochs, batch {train.batch}",
             "compared": f"with {recipe.random_cells} random cells, trained alike",
         }
@@ -142,6 +143,11 @@ class Console:
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
+
+
+def _stage(stage: NextStage) -> str:
+    share = f", one channel of {stage.share}" if stage.share > 1 else ""
+    return f"{stage.epochs} epochs, {stage.cells} cells{share}, the {stage.operations} strongest candidates of each edge"
 
 
 def _line(metrics: dict[str, float]) -> str:

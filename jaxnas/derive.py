@@ -14,13 +14,13 @@ from jaxnas.spaces.blocks import BlockSpace, Chain
 from jaxnas.spaces.cell import Cell
 from jaxnas.spaces.genotype import Genotype, Nb201Genotype, Pairs
 from jaxnas.spaces.membership import Space, check_fits, darts_genotype
-from jaxnas.spaces.operations import NONE
+from jaxnas.spaces.operations import NONE, SKIP
 
 EDGES = "_edges"
 """What is added to a kind of cell to name the alphas of its edges."""
 
 
-def derive(space: Space, alphas: Mapping[str, ArrayLike]) -> Genotype:
+def derive(space: Space, alphas: Mapping[str, ArrayLike], most_skips: int | None = None) -> Genotype:
     """The genotype of the strongest operations.
 
     Family darts (quark0/darts, model_search.py, genotype): per node the two edges with the largest softmax weight of an
@@ -36,6 +36,9 @@ def derive(space: Space, alphas: Mapping[str, ArrayLike]) -> Genotype:
         row of an edge of fewer candidates is not looked at.
         Under ``KIND_edges`` the edges may have alphas of their own ``[edges]``: the softmax of these over the edges of a node
         multiplies the row's (PC-DARTS).
+      most_skips: family darts: the most skip connections in the normal cell; by default there may be any number. While there
+        are more, the weakest of them loses its share of the softmax and edges are chosen anew (P-DARTS, train_search.py,
+        ``delete_min_sk_prob``).
 
     Raises:
       UserError: a kind of cell is missing or unknown, a wrong shape, an alpha that is not finite.
@@ -62,6 +65,8 @@ def derive(space: Space, alphas: Mapping[str, ArrayLike]) -> Genotype:
         return block_genotype(space, [name for name, _ in _choices(space.cell("blocks"), weights["blocks"])])
     if space.family == "nb201":
         return Nb201Genotype(tuple(_all_edges(space.cell("cell"), weights["cell"])))
+    if most_skips is not None:
+        weights["normal"] = _with_few_skips(space.cell("normal"), weights["normal"], most_skips)
     rule = _two_strongest_pairs if space.conventions == "gdas" else _two_strongest_edges
     normal, reduce = (rule(space.cell(kind), weights[kind]) for kind in ("normal", "reduce"))
     return darts_genotype(normal, reduce)
@@ -111,6 +116,24 @@ def _two_strongest_edges(cell: Cell, weights: np.ndarray) -> list[Pairs]:
     # sorted is stable: equally strong edges stay in their order, as in the reference
     kept = [sorted(cell.incoming(node), key=lambda row: -strength[row])[:2] for node in range(cell.nodes)]
     return [tuple(chosen[row] for row in rows) for rows in kept]
+
+
+def _with_few_skips(cell: Cell, weights: np.ndarray, most: int) -> np.ndarray:
+    """The weights, 0 for the skip connections that are too many.
+
+    Raises:
+      UserError: edges that have nothing but skip connections.
+    """
+    weights = weights.copy()
+    while True:
+        kept = enumerate(_two_strongest_edges(cell, weights), start=cell.inputs)
+        rows = [cell.edges.index((source, node)) for node, pairs in kept for name, source in pairs if name == SKIP]
+        if len(rows) <= most:
+            return weights
+        weight, row = min((weights[row, cell.operations[row].index(SKIP)], row) for row in rows)
+        if not weight:
+            raise UserError(f"The normal cell cannot have only {most} skip connections: an edge has no other candidate.")
+        weights[row, cell.operations[row].index(SKIP)] = 0.0
 
 
 def _two_strongest_pairs(cell: Cell, weights: np.ndarray) -> list[Pairs]:

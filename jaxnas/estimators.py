@@ -103,7 +103,8 @@ def _pc_darts(recipe: SearchRecipe, space: Space, steps_per_epoch: int) -> dict[
 
 
 def _drnas(recipe: SearchRecipe, space: Space, steps_per_epoch: int) -> dict[str, Any]:
-    fields: dict[str, Any] = {"relax": relaxations.dirichlet(space)}
+    relax = relaxations.dirichlet(space)
+    fields: dict[str, Any] = {"relax": relax if recipe.share == 1 else relaxations.with_bypass(relax)}
     if recipe.divergence:
         fields["regulariser"] = lambda alphas: recipe.divergence * relaxations.divergence(space, alphas)
     return fields

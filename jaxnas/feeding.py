@@ -74,6 +74,7 @@ class Stage:
       data: host arrays that every step reads, resident on the device while the stage runs.
       indices: epoch -> arrays ``[steps_per_epoch, batch]``.
       epochs, steps_per_epoch: how many.
+      first_epoch: with which it begins, where it goes on with another's state; the epochs end before ``epochs`` all the same.
     """
 
     step: Callable[..., tuple[Any, dict[str, Array]]]
@@ -82,6 +83,7 @@ class Stage:
     indices: Callable[[int], tuple[Array, ...]]
     epochs: int
     steps_per_epoch: int
+    first_epoch: int = 0
 
     @property
     def steps_per_dispatch(self) -> int:
@@ -114,6 +116,7 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
       UserError: a loss that is not finite; the message names epoch and step.
     """
     state, done = report.begin(stage.start())
+    first = stage.first_epoch + done
     data = jax.tree.map(jnp.asarray, stage.data)
     epochs, steps_per_epoch, most = stage.epochs, stage.steps_per_epoch, stage.steps_per_dispatch
 
@@ -124,13 +127,13 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
     run = compile_stage(stage)
     report.compiled(run)
     if profile_folder is not None:
-        rows = chunk(tuple(np.asarray(rows) for rows in stage.indices(done)), 0)
+        rows = chunk(tuple(np.asarray(rows) for rows in stage.indices(first)), 0)
 
         def trial(steps: int) -> Any:
             return run.call(jax.tree.map(jnp.copy, state), data, rows, jnp.asarray(min(steps, most), jnp.int32))
 
         profile(trial, profile_folder)
-    for epoch in range(done, epochs):
+    for epoch in range(first, epochs):
         start_time = time.perf_counter()
         inputs = tuple(np.asarray(rows) for rows in stage.indices(epoch))
         collected: dict[str, list[np.ndarray]] = {}

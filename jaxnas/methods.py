@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
 import optax
+from jax import Array
 
 from jaxnas import hypergradients
 from jaxnas.composition import check_pair
 from jaxnas.estimators import ESTIMATORS
+from jaxnas.nets import SKIP_DROPOUT
 from jaxnas.optimizers import adam, adam_by_entry, clipped, cosine, sgd
 from jaxnas.recipe import SearchRecipe
-from jaxnas.search import Method
+from jaxnas.search import Method, Scalars
 from jaxnas.spaces import Space
 
 HYPERGRADIENTS = {
@@ -54,7 +59,28 @@ def build(recipe: SearchRecipe, space: Space, steps_per_epoch: int) -> Method:
         "weight_steps_per_alpha_step": recipe.weight_steps_per_alpha_step,
         "alphas_from_step": (recipe.warmup_epochs + recipe.alphas_from_epoch) * steps_per_epoch,
     }
-    return Method(**(fields | estimator.build(recipe, space, steps_per_epoch)))
+    fields |= estimator.build(recipe, space, steps_per_epoch)
+    if recipe.skip_dropout:
+        of_estimator, dropout = fields.get("scalars", lambda step: {}), skip_dropout(recipe, steps_per_epoch)
+        fields["scalars"] = lambda step: {**of_estimator(step), **dropout(step)}
+    return Method(**fields)
+
+
+def skip_dropout(recipe: SearchRecipe, steps_per_epoch: int) -> Callable[[Array], Scalars]:
+    """The probability of dropout behind skip connections in each epoch (chenxin061/pdarts, train_search.py).
+
+    With r at the start and E epochs: in the e-th, ``r (E - e - 1) / E`` while the alphas rest; from the epoch a on, from which
+    they move, ``r exp(-0.2 (e - a))``.
+
+    >>> rate = skip_dropout(SearchRecipe(skip_dropout=0.4, epochs=25, alphas_from_epoch=10), steps_per_epoch=2)
+    >>> [round(float(rate(jnp.array(step))["skip_dropout"]), 4) for step in (0, 1, 19, 20, 22)]
+    [0.384, 0.384, 0.24, 0.4, 0.3275]
+    """
+    epochs = np.arange(recipe.warmup_epochs + recipe.epochs) - recipe.warmup_epochs
+    resting = recipe.skip_dropout * (recipe.epochs - np.maximum(epochs, 0) - 1) / recipe.epochs
+    moving = recipe.skip_dropout * np.exp(-0.2 * np.maximum(epochs - recipe.alphas_from_epoch, 0))
+    rates = np.where(epochs < recipe.alphas_from_epoch, resting, moving)
+    return lambda step: {SKIP_DROPOUT: jnp.asarray(rates, jnp.result_type(float))[step // steps_per_epoch]}
 
 
 def _alpha_optimizer(recipe: SearchRecipe) -> optax.GradientTransformation:

@@ -14,6 +14,7 @@ from jaxnas.doctor import device_facts
 from jaxnas.feeding import compile_stage
 from jaxnas.recipes import Recipe, SearchRecipe
 from jaxnas.run import search_network, search_stage
+from jaxnas.stages import Part, first_part
 from jaxnas.training import network_image_size
 
 SAVING = {"rematerialise": True, "dtype": "bfloat16"}
@@ -84,20 +85,22 @@ class Plan:
         return None if self.free is None else self.memory.total <= self.free
 
 
-def plan(recipe: Recipe, dataset: Dataset) -> Plan:
+def plan(recipe: Recipe, dataset: Dataset, part: Part | None = None) -> Plan:
     """Compiles the very step that the search would run, and runs nothing.
 
     Args:
       recipe: as :func:`jaxnas.run.check` lets it through.
       dataset: only its shapes and its normalisation count.
+      part: the stage; the first by default.
 
     Raises:
       UserError: a size that the supernet cannot have.
     """
-    search = recipe.search
-    space, network = search.build_space(), search_network(search, dataset)
+    part = first_part(recipe.search) if part is None else part
+    search, space = part.search, part.space
+    network = search_network(search, dataset, space)
     layers = by_layer(network, network_image_size(search.augmentation, dataset), space)
-    stage = search_stage(recipe, dataset, network)
+    stage = search_stage(recipe, dataset, network, part=part)
     compiled = compile_stage(stage)
     memory = _memory(compiled.call.memory_analysis(), sum(array.nbytes for array in jax.tree.leaves(stage.data)))
     device = jax.devices()[0]
@@ -106,7 +109,7 @@ def plan(recipe: Recipe, dataset: Dataset) -> Plan:
         parameters=network.parameters,
         alphas=space.alphas,
         multiply_adds={counter: sum(layers[kind] for kind in kinds) for counter, kinds in COUNTERS.items()},
-        epochs=stage.epochs,
+        epochs=stage.epochs - stage.first_epoch,
         steps_per_epoch=stage.steps_per_epoch,
         batch=search.batch,
         trace_seconds=compiled.trace_seconds,

@@ -12,9 +12,15 @@ from typing import Literal, get_args, get_origin, get_type_hints
 from jaxnas.data import Augmentation
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.optimizers import LINEAR_TAIL
-from jaxnas.spaces import CellSpace, Family, darts, gdas, nb201, robust_darts
+from jaxnas.spaces import NONE, SKIP, CellSpace, Family, darts, drnas, gdas, nb201, robust_darts
 
-SPACES = {"darts": darts, "nb201": nb201, "gdas": gdas, **{f"s{i}": lambda i=i: robust_darts(i) for i in (1, 2, 3, 4)}}
+SPACES = {
+    "darts": darts,
+    "drnas": drnas,
+    "nb201": nb201,
+    "gdas": gdas,
+    **{f"s{i}": lambda i=i: robust_darts(i) for i in (1, 2, 3, 4)},
+}
 
 
 def _finite(recipe: object) -> None:
@@ -70,7 +76,7 @@ _OWN: dict[tuple[str, ...], tuple[str, ...]] = {
     ("temperature", "temperature_end", "temperature_decay"): ("gdas", "snas"),
     ("unsampled",): ("gdas",),
     ("gates",): ("proxyless",),
-    ("share",): ("pc_darts",),
+    ("share",): ("pc_darts", "drnas"),
     ("divergence",): ("drnas",),
     ("radius", "radius_end"): ("sdarts_rs", "sdarts_adv"),
     ("paths",): ("reinforce",),
@@ -79,11 +85,34 @@ _OWN: dict[tuple[str, ...], tuple[str, ...]] = {
 
 
 @dataclasses.dataclass(frozen=True)
+class NextStage:
+    """What a stage of a search has of its own; all else is as in the first stage, which is the recipe itself.
+
+    Attributes:
+      epochs: its length.
+      operations: candidates that every edge keeps for it: those of the largest alphas at the end of the stage before.
+      cells: as of the recipe.
+      share: as of the recipe.
+      skip_dropout: as of the recipe.
+    """
+
+    epochs: int
+    operations: int
+    cells: int
+    share: int = 1
+    skip_dropout: float = 0.0
+
+
+ANY_SKIPS = 8
+"""A DARTS cell of four nodes keeps eight edges: to allow so many skip connections is to allow any number."""
+
+
+@dataclasses.dataclass(frozen=True)
 class SearchRecipe:
     """How a cell is searched.
 
     Attributes:
-      space: darts, nb201, gdas (its NASNet-like space), or RobustDARTS's s1 to s4.
+      space: darts, drnas (darts without none), nb201, gdas (its NASNet-like space), or RobustDARTS's s1 to s4.
       channels: C of the supernet.
       cells: cells of the supernet (darts family), or N, cells per stage (nb201 family).
       affine: nb201 family: scale and shift in the cells' batch norms.
@@ -93,7 +122,7 @@ class SearchRecipe:
         exponential between them.
       unsampled: gdas: what candidates that are not sampled contribute, see :func:`jaxnas.relaxations.hard_gumbel`.
       gates: proxyless: see :func:`jaxnas.relaxations.binary_gates`.
-      share: pc_darts: K, of which one channel goes through the candidates.
+      share: pc_darts and drnas: K, of which one channel goes through the candidates.
       divergence: drnas: factor of the Dirichlet's divergence from a flat one.
       radius, radius_end: sdarts: of the perturbation, in the first epoch and (never reached) after the last.
       paths: reinforce: drawn for one update of the alphas.
@@ -113,12 +142,18 @@ class SearchRecipe:
       label_smoothing: of the weights' loss; the alphas' has none.
       alpha_mean, alpha_deviation: of the normal draws that the alphas start at.
       alpha_learning_rate, alpha_b1, alpha_b2, alpha_weight_decay, alpha_clip: of the alphas' Adam.
+      skip_dropout: probability of dropout after skip connections at the start, see :func:`jaxnas.methods.skip_dropout`.
+      most_skips: family darts: skip connections that the derived normal cell may have (P-DARTS).
+      next_stages: the stages after the first.
+      between_stages: ``anew``: weights, alphas and optimizers start again in every stage (P-DARTS). ``carried``: what survives
+        goes on, with wider candidates where the share shrinks, and the rate is annealed over all stages (DrNAS).
+        ``alphas_from_epoch`` counts from the beginning of each stage.
       augmentation: of both halves.
       dtype: bfloat16 computes the supernet's cells in it; weights, alphas, moments, losses and optimizers stay in float32.
       rematerialise: run every cell again for its gradient: less memory, one more forward pass.
     """
 
-    space: Literal["darts", "nb201", "gdas", "s1", "s2", "s3", "s4"] = "darts"
+    space: Literal["darts", "drnas", "nb201", "gdas", "s1", "s2", "s3", "s4"] = "darts"
     channels: int = 16
     cells: int = 8
     affine: bool = False
@@ -161,6 +196,10 @@ class SearchRecipe:
     alpha_b2: float = 0.999
     alpha_weight_decay: float = 1e-3
     alpha_clip: float = 0.0
+    skip_dropout: float = 0.0
+    most_skips: int = ANY_SKIPS
+    next_stages: tuple[NextStage, ...] = ()
+    between_stages: Literal["anew", "carried"] = "anew"
     augmentation: Augmentation = Augmentation()
     dtype: Literal["float32", "bfloat16"] = "float32"
     rematerialise: bool = False
@@ -173,7 +212,7 @@ class SearchRecipe:
         _positive(self, "temperature", "temperature_end", "share", "paths", "warmup_learning_rate", "alpha_deviation")
         _not_negative(self, "learning_rate_end", "weight_decay", "alpha_weight_decay", "implicit_damping", "clip", "alpha_clip")
         _not_negative(self, "divergence", "radius", "radius_end", "warmup_epochs")
-        _below_one(self, "label_smoothing")
+        _below_one(self, "label_smoothing", "skip_dropout")
         _below_one(self, "momentum", "alpha_b1", "alpha_b2")
         _only_with(self, "hypergradient", ("unrolled",), "unrolled_steps")
         _only_with(self, "hypergradient", ("neumann", "conjugate_gradient"), "implicit_steps", "implicit_damping")
@@ -192,10 +231,82 @@ class SearchRecipe:
             raise UserError(
                 f"alphas_from_epoch={self.alphas_from_epoch}: with {self.epochs} epochs the alphas would never move."
             )
+        _check_skips(self)
+        _check_stages(self)
 
     def build_space(self) -> CellSpace:
         """The space as data."""
         return SPACES[self.space]()
+
+
+def _check_skips(search: SearchRecipe) -> None:
+    """Refuses a limit on skip connections that no cell could keep to."""
+    if search.most_skips == ANY_SKIPS:
+        return
+    space = search.build_space()
+    if not 0 <= search.most_skips < ANY_SKIPS:
+        raise UserError(f"most_skips must be between 0 and {ANY_SKIPS} (any number), got {search.most_skips}.")
+    if space.family != "darts" or space.conventions != "darts":
+        raise UserError(
+            f"most_skips={search.most_skips} limits DARTS's normal cells: it needs space=darts, drnas or s1 to s4, "
+            f"got {search.space}."
+        )
+
+
+def _check_stages(search: SearchRecipe) -> None:
+    """Refuses stages that cannot follow each other."""
+    carried = search.between_stages == "carried"
+    if not search.next_stages:
+        if carried:
+            raise UserError("between_stages=carried needs next_stages, got none.")
+        return
+    space = search.build_space()
+    if not isinstance(space, CellSpace):
+        raise UserError(f"Stages prune the edges of cells: next_stages cannot serve space={search.space}, a chain of blocks.")
+    if search.estimator in ("setn", "rsps"):
+        raise UserError(
+            f"The alphas decide which candidates go on to the next stage, but estimator={search.estimator} lets the weights "
+            "choose: leave out next_stages, or choose another estimator."
+        )
+    if search.warmup_epochs:
+        raise UserError(f"warmup_epochs={search.warmup_epochs} is not defined for a search in stages: it must be 0.")
+    if carried and search.skip_dropout:
+        raise UserError(f"skip_dropout={search.skip_dropout} needs between_stages=anew, got carried.")
+    names = {name for _, cell in space.cells for edge in cell.operations for name in edge}
+    # An edge must keep something to derive, also when its skip connection is not allowed (P-DARTS).
+    apart = [name for name, counts in ((NONE, space.family == "darts"), (SKIP, search.most_skips < ANY_SKIPS)) if counts]
+    least = 1 + sum(name in names for name in apart)
+    there, share = min(len(edge) for _, cell in space.cells for edge in cell.operations), search.share
+    for i, stage in enumerate(search.next_stages):
+        field = f"next_stages.{i}"
+        if not search.alphas_from_epoch < stage.epochs:
+            raise UserError(
+                f"{field}.epochs={stage.epochs}: with alphas_from_epoch={search.alphas_from_epoch}, which counts in every "
+                "stage, its alphas would never move."
+            )
+        if not least <= stage.operations <= there:
+            raise UserError(
+                f"{field}.operations={stage.operations}: an edge of space {search.space} has {there} candidates before that "
+                f"stage and must keep at least {least}."
+            )
+        if carried and stage.cells != search.cells:
+            raise UserError(
+                f"{field}.cells={stage.cells}: weights are carried (between_stages=carried) into {search.cells} cells only."
+            )
+        if carried and stage.share > share:
+            raise UserError(f"{field}.share={stage.share}: carried weights grow wider, so the share of {share} must not grow.")
+        if carried and stage.skip_dropout:
+            raise UserError(f"{field}.skip_dropout={stage.skip_dropout} needs between_stages=anew, got carried.")
+        there, share = stage.operations, stage.share
+        try:
+            dataclasses.replace(
+                search,
+                **{name: getattr(stage, name) for name in ("epochs", "cells", "share", "skip_dropout")},
+                next_stages=(),
+                between_stages="anew",
+            )
+        except UserError as error:
+            raise UserError(f"{field}: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import Any
 
 from jaxnas.data import Augmentation
 from jaxnas.errors import UserError, did_you_mean
-from jaxnas.recipe import SPACES, Recipe, SearchRecipe, Training, TrainRecipe
+from jaxnas.recipe import SPACES, NextStage, Recipe, SearchRecipe, Training, TrainRecipe
 from jaxnas.searches import SEARCHES, SMALL_SEARCHES, with_training
 
-__all__ = ["MAIN", "RECIPES", "SPACES", "Recipe", "SearchRecipe", "TrainRecipe", "Training", "find", "from_config"]
+__all__ = ["MAIN", "RECIPES", "SPACES", "NextStage", "Recipe", "SearchRecipe", "TrainRecipe", "Training", "find", "from_config"]
 
 _CROP_AND_FLIP = Augmentation(crop_padding=4, flip=True)
 
@@ -108,6 +108,13 @@ RECIPES: dict[str, Recipe] = {
     "darts-cifar10-small": _SMALL_CIFAR10,
     "s3-cifar10-small": dataclasses.replace(_SMALL_CIFAR10, search=dataclasses.replace(_SMALL_CIFAR10.search, space="s3")),
     **with_training(SEARCHES, dataclasses.replace(_DARTS, seed=0), _NB201.train),
+    # P-DARTS, train_cifar.py; DrNAS, DARTS-space/train.py (there pooling keeps its batch norm in training; here it is bare).
+    "p-darts": dataclasses.replace(
+        _DARTS, seed=0, search=SEARCHES["p-darts"], train=dataclasses.replace(_DARTS.train, batch=128, drop_path=0.3)
+    ),
+    "drnas": dataclasses.replace(
+        _DARTS, seed=0, search=SEARCHES["drnas"], train=dataclasses.replace(_DARTS.train, batch=64, drop_path=0.3)
+    ),
     **with_training(SMALL_SEARCHES, _DIGITS, _SMALL_NB201.train),
 }
 
@@ -137,6 +144,8 @@ def from_config(config: dict[str, Any]) -> Recipe | Training:
         for stage, kind in stages.items():
             fields = dict(content[stage])
             fields["augmentation"] = Augmentation(**fields["augmentation"])
+            if "next_stages" in fields:
+                fields["next_stages"] = tuple(NextStage(**one) for one in fields["next_stages"])
             content[stage] = kind(**fields)
         return Recipe(**content) if "search" in content else Training(**content)
     except (KeyError, TypeError, ValueError) as error:

@@ -17,123 +17,28 @@ from jaxnas import estimators, methods, selection
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Dataset, augment
-from jaxnas.derive import derive
 from jaxnas.errors import UserError
 from jaxnas.estimators import ESTIMATORS
 from jaxnas.feeding import Stage, check_batch, epochs_of_steps, fresh_batches, index_batches
 from jaxnas.losses import cross_entropy
 from jaxnas.nets import ChainShape, Network, Shape, supernet
 from jaxnas.recipes import Recipe, SearchRecipe, Training
-from jaxnas.run_folder import (
-    ALPHAS,
-    CONFIG,
-    GENOTYPE_JSON,
-    GENOTYPE_TEXT,
-    LOG,
-    NETWORK,
-    RESULT,
-    SUPERNET,
-    TIMING,
-    RunFolder,
-    plain,
-)
-from jaxnas.search import TRAIN_BATCH, VALID_BATCH, Method, SearchState, draw, initial_state, search_step
+from jaxnas.reports import ResumableReport, SearchReport, Seconds, StageReport, write_genotype
+from jaxnas.run_folder import CONFIG, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, NETWORK, RESULT, RunFolder, plain
+from jaxnas.search import TRAIN_BATCH, VALID_BATCH, Method, Restage, SearchState, draw, initial_state, search_step
 from jaxnas.spaces import BlockSpace, CellSpace, Genotype, Space, random_genotype, to_json, to_text
+from jaxnas.stages import Part, carried, example_parts, first_part, next_part, pruned, stage_key
 from jaxnas.training import network_image_size, network_of, train
 
 
-@dataclasses.dataclass
-class Seconds:
-    """Wall-clock seconds by stage; trace and compile are of all programs of the run."""
-
-    imports: float = 0.0
-    trace: float = 0.0
-    compile: float = 0.0
-    search: float = 0.0
-    train: float = 0.0
-    total: float = 0.0
-
-    def add_compilation(self, compiled: Any) -> None:
-        self.trace += compiled.trace_seconds
-        self.compile += compiled.compile_seconds
-
-
-class StageReport:
-    """Hands one stage's progress to the screen and, where there is a folder, the run's files."""
-
-    def __init__(self, stage: str, console: Console, folder: RunFolder | None) -> None:
-        self.stage, self.console, self.folder = stage, console, folder
-        console.compiling(stage)
-
-    def begin(self, state: Any) -> tuple[Any, int]:
-        return state, 0
-
-    def compiled(self, compiled: Compiled) -> None:
-        self.console.compiled(self.stage, compiled)
-
-    def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
-        self.console.progress(self.stage, epoch, epochs, step, steps, metrics)
-
-    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
-        if self.folder is not None:
-            self.folder.append(LOG, {"stage": self.stage, "epoch": epoch, **metrics, **self.keep(self.folder, state)})
-            self.folder.append(TIMING, {"stage": self.stage, "epoch": epoch, "seconds": round(seconds, 3)})
-        self.console.epoch(self.stage, epoch, epochs, metrics, seconds)
-
-    def keep(self, folder: RunFolder, state: Any) -> dict[str, Any]:
-        """Writes what is to outlive the epoch and returns what the log says of it: nothing, by default."""
-        return {}
-
-
-class ResumableReport(StageReport):
-    """Keeps the whole state of every epoch, and begins with it where the run is resumed."""
-
-    def __init__(self, stage: str, console: Console, folder: RunFolder) -> None:
-        super().__init__(stage, console, folder)
-        self.states = folder
-
-    def begin(self, state: Any) -> tuple[Any, int]:
-        state, epochs = self.states.read_state(self.stage, state)
-        if self.states.resumed:
-            self.console.note(f"{self.stage}: resumed after {epochs} epochs")
-            self.console.compiling(self.stage)
-        return state, epochs
-
-    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
-        super().epoch(epoch, epochs, metrics, state, seconds)
-        self.states.write_state(self.stage, epoch + 1, state)
-
-
-class SearchReport(StageReport):
-    """Keeps the state of every epoch in place of the one before: whatever ends a run, its last whole epoch is there."""
-
-    def __init__(self, console: Console, folder: RunFolder | None, space: CellSpace) -> None:
-        super().__init__("search", console, folder)
-        self.space = space
-
-    def keep(self, folder: RunFolder, state: SearchState) -> dict[str, Any]:
-        """Writes alphas, supernet and genotype; the log has the alphas."""
-        genotype = derive(self.space, state.alphas)  # First of all: it refuses alphas that are not finite.
-        folder.write_arrays(ALPHAS, state.alphas)
-        folder.write_arrays(SUPERNET, state.weights)
-        write_genotype(folder, genotype, self.space.name)
-        return {"alphas": {kind: np.asarray(alpha).tolist() for kind, alpha in state.alphas.items()}}
-
-
-def write_genotype(folder: RunFolder, genotype: Genotype, space_name: str) -> None:
-    """Writes a genotype in both notations."""
-    folder.write_json(GENOTYPE_JSON, to_json(genotype, space_name))
-    folder.write_text(GENOTYPE_TEXT, to_text(genotype) + "\n")
-
-
-def search_network(recipe: SearchRecipe, dataset: Dataset) -> Network:
-    """The supernet of a search.
+def search_network(recipe: SearchRecipe, dataset: Dataset, space: Space | None = None) -> Network:
+    """The supernet of a search, or of a stage with a space of its own.
 
     Raises:
       UserError: a size that it cannot have.
     """
     size = network_image_size(recipe.augmentation, dataset)
-    space = recipe.build_space()
+    space = recipe.build_space() if space is None else space
     if isinstance(space, BlockSpace):
         return supernet(space, ChainShape(dataset.classes, size), recipe.share)
     shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, recipe.affine)
@@ -145,9 +50,15 @@ Build = Callable[[SearchRecipe, Space, int], Method]
 
 
 def search_stage(
-    recipe: Recipe, dataset: Dataset, network: Network, steps: int | None = None, build: Build = methods.build
+    recipe: Recipe,
+    dataset: Dataset,
+    network: Network,
+    steps: int | None = None,
+    build: Build = methods.build,
+    part: Part | None = None,
+    state: SearchState | None = None,
 ) -> Stage:
-    """The search alone, not yet run: all that decides its compiled step, with the shapes of the data.
+    """A stage of the search alone, not yet run: all that decides its compiled step, with the shapes of the data.
 
     Args:
       recipe: what to search, and how.
@@ -155,8 +66,11 @@ def search_stage(
       network: as from :func:`search_network`.
       steps: do at most so many steps of one epoch.
       build: makes the method of a recipe; one's own, to search with an estimator that recipes do not name.
+      part: the stage; the first by default.
+      state: what it begins with, donated to its first step; drawn anew by default.
     """
-    search = recipe.search
+    part = first_part(recipe.search) if part is None else part
+    search, space = part.search, part.space
     halves = {"train": dataset.search_train, "valid": dataset.search_valid}
     if search.order == "together":
         halves = {"train": dataset.train, "valid": dataset.train}  # One level: the second batch is not read.
@@ -165,15 +79,16 @@ def search_stage(
     steps_per_epoch = (min(sizes.values()) if search.valid_order == "shuffled" else sizes["train"]) // search.batch
     if steps is not None:
         steps_per_epoch = min(steps, steps_per_epoch)
-    space = search.build_space()
     method = build(search, space, steps_per_epoch)
     step = search_step(method, cross_entropy(network, search.label_smoothing), cross_entropy(network))
 
     def key_of(purpose: int) -> Array:
         # Drawn anew at each call: the one in the state is donated to the first step.
-        return jax.random.fold_in(jax.random.key(recipe.seed), purpose)
+        return jax.random.fold_in(stage_key(recipe.seed, part.number), purpose)
 
     def start() -> SearchState:
+        if state is not None:
+            return state
         weights, batch_statistics = network.init(key_of(0))
         return initial_state(method, key_of(2), weights, estimators.start(search, space, key_of(1)), batch_statistics)
 
@@ -197,8 +112,8 @@ def search_stage(
         )
 
     data = {half: {"images": split.images, "labels": split.labels} for half, split in halves.items()}
-    epochs = 1 if steps else search.warmup_epochs + search.epochs
-    return Stage(data_step, start, data, indices, epochs, steps_per_epoch)
+    end = part.first_epoch + 1 if steps else part.end_epoch
+    return Stage(data_step, start, data, indices, end, steps_per_epoch, part.first_epoch)
 
 
 def search_cell(
@@ -209,6 +124,8 @@ def search_cell(
     steps: int | None = None,
     build: Build = methods.build,
     profile_folder: Path | None = None,
+    part: Part | None = None,
+    state: SearchState | None = None,
 ) -> tuple[SearchState, Compiled]:
     """Runs :func:`search_stage`, whose arguments it has: the state after the last step and the compiled program's seconds.
 
@@ -217,7 +134,68 @@ def search_cell(
     Raises:
       UserError: a loss that is not finite.
     """
-    return epochs_of_steps(search_stage(recipe, dataset, network, steps, build), report, profile_folder)
+    return epochs_of_steps(search_stage(recipe, dataset, network, steps, build, part, state), report, profile_folder)
+
+
+def restage(recipe: Recipe, dataset: Dataset, part: Part) -> Restage:
+    """What happens after a stage: the candidates that its alphas leave, and the state with which the next one begins.
+
+    It begins anew, drawn by the key of the new stage (P-DARTS), or with what survives of the weights, the alphas and both
+    optimizers (:func:`jaxnas.stages.carried`, to which the key goes), as the recipe says.
+    """
+    operations = recipe.search.next_stages[part.number].operations
+
+    def to_next(state: SearchState, key: Array) -> tuple[Space, SearchState]:
+        after = next_part(recipe.search, part, pruned(part.space, state.alphas, operations)[0])
+        stage = search_stage(recipe, dataset, search_network(after.search, dataset, after.space), part=after)
+        start = stage.start()
+        if recipe.search.between_stages == "carried":
+            method = methods.build(after.search, after.space, stage.steps_per_epoch)
+            start = carried(part, after, method, state, start, key)
+        return after.space, start
+
+    return to_next
+
+
+def search_parts(
+    recipe: Recipe,
+    dataset: Dataset,
+    network: Network,
+    console: Console,
+    folder: RunFolder | None,
+    seconds: Seconds,
+    steps: int | None = None,
+    profile_folder: Path | None = None,
+) -> tuple[list[tuple[Part, Network]], SearchState]:
+    """Runs the stages of a search one after the other, each with a step of its own.
+
+    Args:
+      recipe, dataset, steps: as of :func:`search_stage`; the steps are of each stage.
+      network: the supernet of the first stage.
+      console, folder: what is told of every epoch.
+      seconds: those of compilation are added to it.
+      profile_folder: gets a profile of the first stage.
+
+    Returns:
+      The stages with their supernets, and the state after the last step.
+
+    Raises:
+      UserError: as :func:`search_cell`.
+    """
+    searched: list[tuple[Part, Network]] = []
+    part, state = first_part(recipe.search), None
+    for number in range(1 + len(recipe.search.next_stages)):
+        if state is not None:
+            space, state = restage(recipe, dataset, part)(state, jax.random.fold_in(stage_key(recipe.seed, number), 6))
+            part = next_part(recipe.search, part, space)
+            network = search_network(part.search, dataset, space)
+        report = SearchReport(console, folder, part)
+        profile = None if number else profile_folder
+        state, compiled = search_cell(recipe, dataset, network, report, steps, profile_folder=profile, part=part, state=state)
+        seconds.add_compilation(compiled)
+        searched.append((part, network))
+    assert state is not None
+    return searched, state
 
 
 def check(recipe: Recipe, dataset: Dataset) -> None:
@@ -226,11 +204,14 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
     Raises:
       UserError: a batch larger than its split, a network that cannot be built, a method whose parts do not go together.
     """
-    methods.build(recipe.search, recipe.search.build_space(), 1)
+    parts = example_parts(recipe.search, recipe.seed)
+    for part in parts:
+        methods.build(part.search, part.space, 1)
     halves = {"training half of the search": dataset.search_train, "validation half of the search": dataset.search_valid}
     for half, split in halves.items():
         check_batch(recipe.search.batch, len(split.labels), half)
-    search_network(recipe.search, dataset)
+    for part in parts:
+        search_network(part.search, dataset, part.space)
     any_genotype = random_genotype(recipe.search.build_space(), np.random.Generator(np.random.PCG64(0)))
     check_training(any_genotype, recipe.training, dataset)
 
@@ -272,11 +253,9 @@ def run(
     console.first_screen(name, recipe, dataset, space, network)
 
     began = time.perf_counter()
-    report = SearchReport(console, folder, space)
-    state, compiled = search_cell(recipe, dataset, network, report, profile_folder=profile_folder)
-    seconds.add_compilation(compiled)
-    seconds.search = time.perf_counter() - began - compiled.trace_seconds - compiled.compile_seconds
-    genotype = _chosen(recipe, space, dataset, network, state)
+    searched, state = search_parts(recipe, dataset, network, console, folder, seconds, profile_folder=profile_folder)
+    seconds.search = time.perf_counter() - began - seconds.trace - seconds.compile
+    genotype = _chosen(recipe, *searched[-1], dataset, state)
     write_genotype(folder, genotype, space.name)
     console.genotype(genotype)
 
@@ -287,20 +266,20 @@ def run(
         for label, candidate in candidates
     ]
     seconds.total = import_seconds + time.perf_counter() - start
-    result = _result(name, recipe, space, rows, network, seconds)
+    result = _result(name, recipe, space, rows, searched, seconds)
     folder.write_json(RESULT, result)
     console.last_screen(result, folder)
     return result
 
 
-def _chosen(recipe: Recipe, space: Space, dataset: Dataset, network: Network, state: SearchState) -> Genotype:
+def _chosen(recipe: Recipe, part: Part, network: Network, dataset: Dataset, state: SearchState) -> Genotype:
     """The genotype of the strongest alphas, or of the highest accuracy where the estimator leaves that to the weights."""
     estimator = recipe.search.estimator
     if not ESTIMATORS[estimator].selects:
-        return derive(space, state.alphas)
-    compared = selection.candidates(estimator, space, state.alphas, recipe.seed)
+        return part.genotype(state.alphas)
+    compared = selection.candidates(estimator, part.space, state.alphas, recipe.seed)
     key = jax.random.fold_in(jax.random.key(recipe.seed), 5)  # The search draws by 0 to 4.
-    return selection.best(compared, space, network, state.weights, dataset, key)[0]
+    return selection.best(compared, part.space, network, state.weights, dataset, key)[0]
 
 
 def train_only(
@@ -370,21 +349,27 @@ def _train_row(
 
 
 def dry_run(name: str, recipe: Recipe, dataset: Dataset, console: Console, profile_folder: Path | None = None) -> Genotype:
-    """Two steps of the search, so that errors show before hours are spent. Writes nothing but a profile, if asked."""
-    space = recipe.search.build_space()
-    network = search_network(recipe.search, dataset)
+    """Two steps of every stage, so that errors show before hours are spent. Writes nothing but a profile, if asked."""
+    space, network = recipe.search.build_space(), search_network(recipe.search, dataset)
     console.first_screen(name, recipe, dataset, space, network)
-    state, _ = search_cell(recipe, dataset, network, SearchReport(console, None, space), 2, profile_folder=profile_folder)
-    genotype = derive(space, state.alphas)
+    searched, state = search_parts(recipe, dataset, network, console, None, Seconds(), 2, profile_folder)
+    genotype = searched[-1][0].genotype(state.alphas)
     network = network_of(genotype, recipe.train, dataset)
     written = "nothing written" if profile_folder is None else "only a profile written"
-    console.note(f"Dry run: two steps done, {written}. The network would have {network.parameters:,} parameters.")
+    steps = "two steps" if len(searched) == 1 else f"two steps of each of {len(searched)} stages"
+    console.note(f"Dry run: {steps} done, {written}. The network would have {network.parameters:,} parameters.")
     return genotype
 
 
 def _result(
-    name: str, recipe: Recipe, space: CellSpace, rows: list[dict[str, Any]], network: Network, seconds: Seconds
+    name: str,
+    recipe: Recipe,
+    space: CellSpace,
+    rows: list[dict[str, Any]],
+    searched: list[tuple[Part, Network]],
+    seconds: Seconds,
 ) -> dict[str, Any]:
+    stages = [{"supernet_parameters": network.parameters, "alphas": part.space.alphas} for part, network in searched]
     random = [row["test_accuracy"] for row in rows[1:]]
     return {
         "recipe": name,
@@ -392,8 +377,8 @@ def _result(
         "space": recipe.search.space,
         "genotypes_in_space": space.size,
         "seed": recipe.seed,
-        "supernet_parameters": network.parameters,
-        "alphas": space.alphas,
+        **stages[-1],
+        **({"stages": stages} if recipe.search.next_stages else {}),
         "found": rows[0],
         "random": rows[1:],
         "random_mean": statistics.mean(random) if random else None,

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from jaxnas.data import Augmentation
-from jaxnas.recipe import Recipe, SearchRecipe, TrainRecipe
+from jaxnas.recipe import NextStage, Recipe, SearchRecipe, TrainRecipe
 
 _CROP_AND_FLIP = Augmentation(crop_padding=4, flip=True)
 
@@ -69,6 +69,53 @@ SEARCHES: dict[str, SearchRecipe] = {
     "nb201-drnas-kl": dataclasses.replace(
         _DARTS, space="nb201", cells=5, estimator="drnas", epochs=100, divergence=1e-3, alpha_weight_decay=0.0
     ),
+    # 201-space/train_search_progressive.py: 50 + 50 epochs, K 4 to 2, 5 to 3 operations, alphas from each stage's epoch 10 on.
+    "nb201-drnas-progressive": dataclasses.replace(
+        _DARTS,
+        space="nb201",
+        cells=5,
+        estimator="drnas",
+        share=4,
+        epochs=50,
+        alphas_from_epoch=10,
+        next_stages=(NextStage(epochs=50, operations=3, cells=5, share=2),),
+        between_stages="carried",
+    ),
+    # DARTS-space/train_search.py: K 6 to 4, 7 to 4 operations, as deep and wide as the network that is trained.
+    "drnas": dataclasses.replace(
+        _DARTS,
+        space="drnas",
+        channels=36,
+        cells=20,
+        estimator="drnas",
+        share=6,
+        epochs=25,
+        learning_rate=0.1,
+        learning_rate_end=0.0,
+        alpha_learning_rate=6e-4,
+        alphas_from_epoch=10,
+        next_stages=(NextStage(epochs=25, operations=4, cells=20, share=4),),
+        between_stages="carried",
+    ),
+    # chenxin061/pdarts at b880e87, train_search.py; rates of dropout: README.md. The code lists cells of at most 8 to 0 skip
+    # connections; at most 2 is the authors' advice (issue 21).
+    "p-darts": dataclasses.replace(
+        _DARTS,
+        cells=5,
+        epochs=25,
+        batch=96,
+        valid_order="shuffled",
+        learning_rate_end=0.0,
+        alpha_learning_rate=6e-4,
+        alpha_clip=5.0,
+        alphas_from_epoch=10,
+        skip_dropout=0.1,
+        most_skips=2,
+        next_stages=(
+            NextStage(epochs=25, operations=5, cells=11, skip_dropout=0.4),
+            NextStage(epochs=25, operations=3, cells=17, skip_dropout=0.7),
+        ),
+    ),
     # xiangning-chen/SmoothDARTS at d3dbfed, sota/cnn/train_search.py: DARTS's values, a radius from 0.03 to 0.3.
     "sdarts-rs": dataclasses.replace(_DARTS, estimator="sdarts_rs", radius=0.03, radius_end=0.3),
     "sdarts-adv": dataclasses.replace(_DARTS, estimator="sdarts_adv", radius=0.03, radius_end=0.3),
@@ -109,6 +156,34 @@ SMALL_SEARCHES: dict[str, SearchRecipe] = {
         _SMALL, estimator="pc_darts", share=4, learning_rate=0.1, learning_rate_end=0.0, alphas_from_epoch=3
     ),
     "drnas-digits": dataclasses.replace(_SMALL, estimator="drnas"),
+    "drnas-progressive-digits": dataclasses.replace(
+        _SMALL,
+        estimator="drnas",
+        share=4,
+        epochs=5,
+        alphas_from_epoch=1,
+        next_stages=(NextStage(epochs=5, operations=3, cells=1, share=2),),
+        between_stages="carried",
+    ),
+    "p-darts-digits": dataclasses.replace(
+        _DARTS,
+        channels=4,
+        cells=3,
+        epochs=4,
+        batch=32,
+        valid_order="shuffled",
+        learning_rate_end=0.0,
+        alpha_learning_rate=6e-3,
+        alpha_clip=5.0,
+        alphas_from_epoch=1,
+        skip_dropout=0.1,
+        most_skips=2,
+        next_stages=(
+            NextStage(epochs=4, operations=5, cells=4, skip_dropout=0.4),
+            NextStage(epochs=4, operations=3, cells=5, skip_dropout=0.7),
+        ),
+        augmentation=Augmentation(),
+    ),
     "sdarts-rs-digits": dataclasses.replace(_SMALL, estimator="sdarts_rs", radius=0.03, radius_end=0.3),
     "sdarts-adv-digits": dataclasses.replace(_SMALL, estimator="sdarts_adv", radius=0.03, radius_end=0.3),
     "reinforce-digits": dataclasses.replace(

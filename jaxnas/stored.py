@@ -16,6 +16,7 @@ from jaxnas.estimators import ESTIMATORS, start
 from jaxnas.recipes import MAIN, Recipe, Training, from_config
 from jaxnas.run_folder import ALPHAS, CONFIG, GENOTYPE_JSON, NETWORK, read_arrays, read_json
 from jaxnas.spaces import PUBLISHED, Genotype, from_text, read
+from jaxnas.stages import gathered
 from jaxnas.training import compile_evaluation, network_of
 from jaxnas.trainings import find
 
@@ -107,8 +108,11 @@ def derived_genotype(folder: Path) -> Genotype:
         raise UserError(f"{folder} has no {ALPHAS}: the search was ended before its first epoch.")
     if ESTIMATORS[recipe.search.estimator].selects:
         return _genotype_of(folder)
-    space = recipe.search.build_space()
-    return derive(space, read_arrays(folder / ALPHAS, start(recipe.search, space, jax.random.key(0))))
+    search, space = recipe.search, recipe.search.build_space()
+    alphas = read_arrays(folder / ALPHAS, start(search, space, jax.random.key(0)))
+    if search.next_stages:
+        space, alphas = gathered(space, alphas)
+    return derive(space, alphas, search.most_skips)
 
 
 def test_accuracy(folder: Path, data_dir: Path | None) -> tuple[float, int]:

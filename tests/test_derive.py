@@ -284,3 +284,45 @@ def test_derive_inverts_one_hot_mixture(space: CellSpace) -> None:
 def test_one_hot_mixture_refuses_a_genotype_of_another_space() -> None:
     with pytest.raises(UserError, match="does not fit"):
         one_hot_mixture(darts(), random_genotype(nb201(), np.random.default_rng(0)))
+
+
+def with_few_skips_by_hand(space: CellSpace, alphas: np.ndarray, most: int) -> set[tuple[str, int, int]]:
+    """P-DARTS's refinement (train_search.py), limit by limit from eight down, on a table of every edge's probabilities."""
+    cell = space.cell("normal")
+    table = [
+        {name: p for name, p in probabilities(cell, alphas, row).items() if name != "none"} for row in range(len(cell.edges))
+    ]
+    for limit in range(8, most - 1, -1):
+        while True:
+            best = [max(row, key=lambda name: row[name]) for row in table]
+            kept = []
+            for node in range(cell.nodes):
+                rows = sorted(cell.incoming(node), key=lambda row: table[row][best[row]])
+                kept += rows[-2:]
+            skips = [row for row in kept if best[row] == "skip_connect"]
+            if len(skips) <= limit:
+                break
+            table[min(skips, key=lambda row: table[row]["skip_connect"])]["skip_connect"] = 0.0
+    return {(best[row], *cell.edges[row]) for row in kept}
+
+
+@pytest.mark.parametrize("most", range(9))
+def test_the_limit_on_skip_connections_is_p_darts(most: int) -> None:
+    space, rng = darts(), np.random.default_rng(most)
+    limited = 0
+    for _ in range(20):
+        alphas = random_alphas(space, rng)
+        alphas["normal"][:, 3] += 2.0
+        genotype, free = derive(space, alphas, most), derive(space, alphas)
+        assert isinstance(genotype, DartsGenotype) and isinstance(free, DartsGenotype)
+        assert set(genotype.cells["normal"]) == with_few_skips_by_hand(space, alphas["normal"], most)
+        assert sum(name == "skip_connect" for name, _ in genotype.normal) <= most
+        assert genotype.cells["reduce"] == free.cells["reduce"]
+        limited += genotype != free
+    assert bool(limited) == (most < 7)
+
+
+def test_a_limit_on_skip_connections_that_cannot_be_kept() -> None:
+    space = darts_family("skips", ("none", "skip_connect"), nodes=1)
+    with pytest.raises(UserError, match="cannot have only 1 skip connections: an edge has no other candidate"):
+        derive(space, {kind: np.zeros((2, 2)) for kind in ("normal", "reduce")}, most_skips=1)

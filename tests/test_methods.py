@@ -196,3 +196,18 @@ def test_training_recipes_have_the_references_values(name: str) -> None:
         augmentation=CROP_AND_FLIP,
     )
     assert RECIPES[name].train == (darts_training if name.startswith("darts") else nb201_training)
+
+
+def test_the_rate_of_dropout_behind_skip_connections_is_p_darts() -> None:
+    """Loops of train_search.py: 25 epochs, ``eps_no_arch`` 10, ``scale_factor`` 0.2; other scalars stay."""
+    recipe = SearchRecipe(
+        skip_dropout=0.7, epochs=25, alphas_from_epoch=10, estimator="snas", temperature=3.0, temperature_end=1.0
+    )
+    scalars = methods.build(recipe, SPACE, 4).scalars
+    for epoch in range(25):
+        rate = 0.7 * (25 - epoch - 1) / 25 if epoch < 10 else 0.7 * math.exp(-(epoch - 10) * 0.2)
+        for step in (4 * epoch, 4 * epoch + 3):
+            found = scalars(jnp.asarray(step))
+            assert float(found["skip_dropout"]) == pytest.approx(rate, rel=1e-6)
+            assert float(found["temperature"]) == pytest.approx(3 - 2 * epoch / 24, rel=1e-6)
+    assert "skip_dropout" not in methods.build(SearchRecipe(), SPACE, 4).scalars(jnp.asarray(0))

@@ -11,9 +11,9 @@ import pytest
 
 from jaxnas.data import Augmentation
 from jaxnas.errors import UserError
-from jaxnas.recipes import MAIN, RECIPES, Recipe, SearchRecipe, Training, TrainRecipe, find, from_config
+from jaxnas.recipes import MAIN, RECIPES, NextStage, Recipe, SearchRecipe, Training, TrainRecipe, find, from_config
 from jaxnas.run_folder import plain
-from jaxnas.spaces import darts, gdas, nb201, robust_darts
+from jaxnas.spaces import darts, drnas, gdas, nb201, robust_darts
 
 NO_COLOUR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 CROP_AND_FLIP = {"crop_padding": 4, "flip": True, "cutout": 0, "resized_crop": 0, **NO_COLOUR}
@@ -160,6 +160,64 @@ PUBLISHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {**DARTS_SEARCH, "space": "nb201", "cells": 5, "estimator": "drnas", "epochs": 100, "divergence": 0.0},
         NB201_TRAIN,
     ),
+    # The same, train_search_progressive.py: ks, num_keeps and train_epochs, with alphas from epoch 10 of each stage.
+    "nb201-drnas-progressive": (
+        {
+            **DARTS_SEARCH,
+            "space": "nb201",
+            "cells": 5,
+            "estimator": "drnas",
+            "epochs": 50,
+            "share": 4,
+            "alphas_from_epoch": 10,
+            "between_stages": "carried",
+            "next_stages": ({"epochs": 50, "operations": 3, "cells": 5, "share": 2, "skip_dropout": 0.0},),
+        },
+        NB201_TRAIN,
+    ),
+    # DARTS-space/train_search.py and train.py.
+    "drnas": (
+        {
+            **DARTS_SEARCH,
+            "space": "drnas",
+            "channels": 36,
+            "cells": 20,
+            "estimator": "drnas",
+            "divergence": 0.0,
+            "epochs": 25,
+            "share": 6,
+            "learning_rate": 0.1,
+            "learning_rate_end": 0.0,
+            "alpha_learning_rate": 6e-4,
+            "alphas_from_epoch": 10,
+            "between_stages": "carried",
+            "next_stages": ({"epochs": 25, "operations": 4, "cells": 20, "share": 4, "skip_dropout": 0.0},),
+        },
+        {**DARTS_TRAIN, "batch": 64, "drop_path": 0.3},
+    ),
+    # chenxin061/pdarts, train_search.py and train_cifar.py.
+    "p-darts": (
+        {
+            **DARTS_SEARCH,
+            "estimator": "softmax",
+            "cells": 5,
+            "epochs": 25,
+            "batch": 96,
+            "valid_order": "shuffled",
+            "learning_rate_end": 0.0,
+            "alpha_learning_rate": 6e-4,
+            "alpha_clip": 5.0,
+            "alphas_from_epoch": 10,
+            "skip_dropout": 0.1,
+            "most_skips": 2,
+            "between_stages": "anew",
+            "next_stages": (
+                {"epochs": 25, "operations": 5, "cells": 11, "share": 1, "skip_dropout": 0.4},
+                {"epochs": 25, "operations": 3, "cells": 17, "share": 1, "skip_dropout": 0.7},
+            ),
+        },
+        {**DARTS_TRAIN, "batch": 128, "drop_path": 0.3},
+    ),
     # xiangning-chen/SmoothDARTS, sota/cnn/train_search.py.
     "sdarts-rs": ({**DARTS_SEARCH, "estimator": "sdarts_rs", "radius": 0.03, "radius_end": 0.3}, DARTS_TRAIN),
     "sdarts-adv": ({**DARTS_SEARCH, "estimator": "sdarts_adv", "radius": 0.03, "radius_end": 0.3}, DARTS_TRAIN),
@@ -183,7 +241,13 @@ def test_a_recipe_comes_back_from_its_json(name: str) -> None:
 
 
 def test_spaces_by_name() -> None:
-    built = {"darts": darts(), "nb201": nb201(), "gdas": gdas(), **{f"s{i}": robust_darts(i) for i in (1, 2, 3, 4)}}
+    built = {
+        "darts": darts(),
+        "drnas": drnas(),
+        "nb201": nb201(),
+        "gdas": gdas(),
+        **{f"s{i}": robust_darts(i) for i in (1, 2, 3, 4)},
+    }
     for name, space in built.items():
         recipe: Any = {"space": name}
         assert SearchRecipe(**recipe).build_space() == space
@@ -193,6 +257,7 @@ def test_main_recipe_needs_no_download() -> None:
     assert find(MAIN).dataset == "digits"
 
 
+LATER = (NextStage(epochs=25, operations=5, cells=8),)
 REFUSED: dict[str, tuple[type, dict[str, Any], str]] = {
     "space": (SearchRecipe, {"space": "dart"}, "Unknown space 'dart'. Did you mean darts?"),
     "order": (SearchRecipe, {"order": "weight_first"}, "Did you mean weights_first?"),
@@ -202,7 +267,58 @@ REFUSED: dict[str, tuple[type, dict[str, Any], str]] = {
     "clip of a search": (SearchRecipe, {"clip": -1.0}, "clip must not be negative, got -1.0."),
     "estimator": (SearchRecipe, {"estimator": "gads"}, "Unknown estimator 'gads'. Did you mean gdas"),
     "temperature": (SearchRecipe, {"temperature": 2.0}, "temperature=2.0 needs estimator=gdas or snas, got softmax."),
-    "share": (SearchRecipe, {"share": 4}, "share=4 needs estimator=pc_darts, got softmax."),
+    "share": (SearchRecipe, {"share": 4}, "share=4 needs estimator=pc_darts or drnas, got softmax."),
+    "skip dropout": (SearchRecipe, {"skip_dropout": 1.0}, "skip_dropout must be at least 0 and below 1, got 1.0."),
+    "skips": (SearchRecipe, {"most_skips": 9}, "most_skips must be between 0 and 8 (any number), got 9."),
+    "skips of another family": (SearchRecipe, {"most_skips": 2, "space": "nb201"}, "most_skips=2 limits DARTS's normal cells"),
+    "stages that are none": (SearchRecipe, {"between_stages": "carried"}, "between_stages=carried needs next_stages"),
+    "stages' estimator": (SearchRecipe, {"next_stages": LATER, "estimator": "rsps"}, "estimator=rsps lets the weights choose"),
+    "stages with a warm-up": (SearchRecipe, {"next_stages": LATER, "warmup_epochs": 1}, "warmup_epochs=1 is not defined"),
+    "stage without epochs": (
+        SearchRecipe,
+        {"next_stages": (NextStage(0, 5, 8),)},
+        "next_stages.0.epochs=0: with alphas_from_epoch=0, which counts in every stage, its alphas would never move.",
+    ),
+    "stage too short": (
+        SearchRecipe,
+        {"alphas_from_epoch": 10, "next_stages": (NextStage(25, 5, 8), NextStage(10, 3, 8))},
+        "next_stages.1.epochs=10: with alphas_from_epoch=10",
+    ),
+    "stage keeps too much": (
+        SearchRecipe,
+        {"next_stages": (NextStage(25, 5, 8), NextStage(25, 6, 8))},
+        "next_stages.1.operations=6: an edge of space darts has 5 candidates before that stage and must keep at least 2.",
+    ),
+    "stage keeps too little": (
+        SearchRecipe,
+        {"most_skips": 2, "next_stages": (NextStage(25, 2, 8),)},
+        "next_stages.0.operations=2: an edge of space darts has 8 candidates before that stage and must keep at least 3.",
+    ),
+    "stage in another space": (
+        SearchRecipe,
+        {"space": "s2", "next_stages": (NextStage(25, 3, 8),)},
+        "an edge of space s2 has 2 candidates before that stage",
+    ),
+    "stage of another depth": (
+        SearchRecipe,
+        {"between_stages": "carried", "next_stages": (NextStage(25, 5, 11),)},
+        "next_stages.0.cells=11: weights are carried (between_stages=carried) into 8 cells only.",
+    ),
+    "stage that narrows": (
+        SearchRecipe,
+        {"between_stages": "carried", "estimator": "drnas", "share": 2, "next_stages": (NextStage(25, 5, 8, share=4),)},
+        "next_stages.0.share=4: carried weights grow wider, so the share of 2 must not grow.",
+    ),
+    "dropout where weights are carried": (
+        SearchRecipe,
+        {"between_stages": "carried", "next_stages": (NextStage(25, 5, 8, skip_dropout=0.1),)},
+        "next_stages.0.skip_dropout=0.1 needs between_stages=anew, got carried.",
+    ),
+    "stage's own values": (
+        SearchRecipe,
+        {"next_stages": (NextStage(25, 5, 8, share=4),)},
+        "next_stages.0: share=4 needs estimator=pc_darts or drnas, got softmax.",
+    ),
     "paths": (SearchRecipe, {"estimator": "reinforce", "paths": 1}, "draw at least 2"),
     "radius": (SearchRecipe, {"estimator": "sdarts_rs", "radius": -0.1}, "radius must not be negative, got -0.1."),
     "one level, unrolled": (
@@ -280,6 +396,8 @@ CONFIGS = {
     "field of another version": changed(search={**plain(RECIPES[MAIN].search), "annealing": 1.0}),
     "field unknown": changed(budget=3),
     "text for a number": changed(train={**plain(RECIPES[MAIN].train), "epochs": "many"}),
+    "stages are a number": changed(search={**plain(RECIPES[MAIN].search), "next_stages": 3}),
+    "stage of another version": changed(search={**plain(RECIPES[MAIN].search), "next_stages": [{"depth": 3}]}),
     "value not allowed": changed(search={**plain(RECIPES[MAIN].search), "space": "nb200"}),
 }
 

@@ -29,6 +29,7 @@ from jaxnas.relaxations import initial_alphas
 from jaxnas.run_folder import FILES, STATE, RunFolder
 from jaxnas.search import SearchState, search_step
 from jaxnas.spaces import check_fits, darts, from_text, nb201, random_genotype, read
+from jaxnas.stages import first_part
 from jaxnas.training import Trained
 
 TINY = (
@@ -172,9 +173,7 @@ def state_of(alphas: Any) -> SearchState:
     return SearchState(jnp.zeros((), jnp.int32), jax.random.key(0), weights, alphas, None, None)
 
 
-def search_without_steps(
-    recipe: Recipe, dataset: Dataset, network: Any, report: run.SearchReport, profile_folder: Path | None
-) -> Any:
+def search_without_steps(recipe: Recipe, dataset: Dataset, network: Any, report: run.SearchReport, *_: Any, **__: Any) -> Any:
     alphas = initial_alphas(nb201(), jax.random.key(recipe.seed))
     report.epoch(0, 1, {"train_loss": 1.0}, state_of(alphas), 0.1)
     return state_of(alphas), run.Compiled(print, 0.0, 0.0)
@@ -233,7 +232,7 @@ def test_what_a_search_found_survives_a_failed_training(tmp_path: Path, monkeypa
 
 
 def test_alphas_that_are_not_finite_end_the_search(tmp_path: Path) -> None:
-    report = run.SearchReport(Console(), RunFolder(tmp_path / "run"), nb201())
+    report = run.SearchReport(Console(), RunFolder(tmp_path / "run"), first_part(RECIPES["nb201-digits"].search))
     with pytest.raises(UserError, match="the search diverged"):
         report.epoch(0, 1, {}, state_of({"cell": jnp.full((6, 5), jnp.nan)}), 0.1)
     assert not list((tmp_path / "run").iterdir())

@@ -14,13 +14,15 @@ from jaxnas.commands.arguments import JsonTarget, parse, recipe_first, take_name
 from jaxnas.commands.json_output import json_output
 from jaxnas.data import Dataset, load, stand_in
 from jaxnas.errors import UserError
+from jaxnas.stages import Part, example_parts
 
 
 def main(arguments: list[str]) -> int:
     """Prints the plan; 1 where it does not fit the device, else 0.
 
     The JSON is a ``Plan`` with ``total`` in its memory, ``fits`` (null where the device does not say) and ``data_missing``,
-    why the data set's files were not read, or null.
+    why the data set's files were not read, or null. Of a search in stages there is a list ``stages`` of plans instead, and
+    ``fits`` of all.
     """
     name, rest = take_name(arguments)
     name = recipes.MAIN if name is None else name
@@ -42,12 +44,21 @@ def main(arguments: list[str]) -> int:
             run.check(recipe, dataset)
             if missing:
                 print(f"data      planned with the shapes of {recipe.dataset} as it is published, since: {missing}", flush=True)
-            found = plan.plan(recipe, dataset)
-            for line in _lines(name, recipe, found):
-                print(line)
-            memory = {**dataclasses.asdict(found.memory), "total": found.memory.total}
-            write({**dataclasses.asdict(found), "memory": memory, "fits": found.fits, "data_missing": missing})
-        return 1 if found.fits is False else 0
+            parts, documents = example_parts(recipe.search, recipe.seed), []
+            print(f"recipe    {name}, seed {recipe.seed}")
+            for part in parts:
+                if part.number:
+                    print(f"\nstage {part.number + 1}, of candidates left by chance, since the search decides:")
+                found = plan.plan(recipe, dataset, part)
+                for line in _lines(part, found):
+                    print(line)
+                memory = {**dataclasses.asdict(found.memory), "total": found.memory.total}
+                documents.append({**dataclasses.asdict(found), "memory": memory, "fits": found.fits})
+            print("The training of what is found is not planned.")
+            stages = {"stages": documents} if len(parts) > 1 else documents[0]
+            fits = min((document["fits"] for document in documents), key=(False, None, True).index)
+            write({**stages, "fits": fits, "data_missing": missing})
+        return 1 if fits is False else 0
 
     about = (
         f"What a search with the recipe {name} would need: its step is compiled and not run, and nothing is written but the "
@@ -67,11 +78,10 @@ def _dataset(name: str, data_dir: Path | None) -> tuple[Dataset, str | None]:
         return known, str(error)
 
 
-def _lines(name: str, recipe: recipes.Recipe, found: plan.Plan) -> Iterator[str]:
-    search, memory = recipe.search, found.memory
+def _lines(part: Part, found: plan.Plan) -> Iterator[str]:
+    search, memory = part.search, found.memory
     steps = found.epochs * found.steps_per_epoch
     how = "loaded from the cache" if found.from_cache else "compiled"
-    yield f"recipe    {name}, seed {recipe.seed}"
     yield f"device    {found.kind} ({found.platform})"
     yield (
         f"supernet  {search.space}, C={search.channels}, {search.cells} cells: {found.parameters:,} parameters, "
@@ -96,7 +106,6 @@ def _lines(name: str, recipe: recipes.Recipe, found: plan.Plan) -> Iterator[str]
         for change in found.advice:
             yield f"          change: {change}"
         yield "          plan again with a change to see what it needs"
-    yield "The training of what is found is not planned."
 
 
 def _size(number: int) -> str:

@@ -71,9 +71,23 @@ class Relu(nnx.Module):
         return jax.nn.relu(x)
 
 
+SKIP_DROPOUT = "skip_dropout"
+"""The scalar that drops out elements behind the identities of a supernet (P-DARTS)."""
+
+
 class Identity(nnx.Module):
+    """The input. Where a training pass has the scalar ``skip_dropout``, it is the probability of dropout of each element.
+
+    P-DARTS (model_search.py, MixedOp): behind the identity alone, not behind the skip connection of stride 2.
+    """
+
     def __call__(self, x: Array, context: Pass) -> Array:
-        return x
+        if SKIP_DROPOUT not in context.scalars or not context.training:
+            return x
+        keep = 1 - context.scalars[SKIP_DROPOUT]
+        # Folded: the key itself is Noise's, which the same edge may have.
+        kept = jax.random.bernoulli(jax.random.fold_in(context.key, 1), keep, x.shape)
+        return jnp.where(kept, x / keep.astype(x.dtype), 0)
 
 
 class Zero(nnx.Module):

@@ -3,7 +3,7 @@
 from jaxnas.relaxations.binary_gates import binary_gates, learns, rescaled, sampled_path
 from jaxnas.relaxations.dirichlet import dirichlet, divergence
 from jaxnas.relaxations.gumbel import gumbel_softmax, hard_gumbel, soft_gumbel, straight_through
-from jaxnas.relaxations.partial_channels import initial_partial_alphas, partial_channels
+from jaxnas.relaxations.partial_channels import initial_partial_alphas, partial_channels, with_bypass
 from jaxnas.relaxations.perturbation import attack, random_perturbation
 from jaxnas.relaxations.reinforce import Baseline, accuracy_over_latency, over_paths, sampled_paths
 from jaxnas.relaxations.relaxation import Alphas, Mixture, Phase, Relax, initial_alphas
@@ -36,4 +36,5 @@ __all__ = [
     "softmax",
     "straight_through",
     "uniform_path",
+    "with_bypass",
 ]

@@ -37,6 +37,16 @@ def partial_channels(space: CellSpace) -> Relax:
     return relax
 
 
+def with_bypass(relax: Relax) -> Relax:
+    """A dense relaxation for a supernet with partial channels whose edges have no weights (DrNAS): what passes by counts 1."""
+
+    def with_first_column(alphas: Alphas, key: Array, scalars: dict[str, Array], phase: Phase) -> tuple[Mixture, Any]:
+        mixture, found = relax(alphas, key, scalars, phase)
+        return {kind: jnp.pad(rows, ((0, 0), (1, 0)), constant_values=1.0) for kind, rows in mixture.items()}, found
+
+    return with_first_column
+
+
 def edge_weights(beta_E: Array, target_E: Array) -> Array:
     """The softmax over the edges that end at the same node, ``[edges]``.
 

@@ -12,7 +12,7 @@ from jaxnas.spaces.blocks import (
     mbconv,
     proxyless,
 )
-from jaxnas.spaces.cell import Cell, CellSpace, Family, darts, darts_family, gdas, nb201, nb201_family, robust_darts
+from jaxnas.spaces.cell import Cell, CellSpace, Family, darts, darts_family, drnas, gdas, nb201, nb201_family, robust_darts
 from jaxnas.spaces.genotype import (
     DartsGenotype,
     Genotype,
@@ -49,6 +49,7 @@ __all__ = [
     "check_fits",
     "darts",
     "darts_family",
+    "drnas",
     "fbnet",
     "from_json",
     "from_text",

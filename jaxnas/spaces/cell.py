@@ -227,6 +227,15 @@ def darts() -> CellSpace:
     return darts_family("darts")
 
 
+def drnas() -> CellSpace:
+    """DrNAS's space (Chen et al., 2021; DARTS-space/genotypes.py): DARTS's without none.
+
+    >>> drnas().alphas
+    196
+    """
+    return darts_family("drnas", tuple(name for name in DARTS_OPERATIONS if name != NONE))
+
+
 def gdas() -> CellSpace:
     """GDAS's NASNet-like space (Dong and Yang, 2019; AutoDL-Projects, search_model_gdas_nasnet.py): DARTS's operations.
 

@@ -12,6 +12,7 @@ from jaxnas import cli, plan
 from jaxnas.counting import COUNTERS
 from jaxnas.data import Dataset
 from jaxnas.recipes import Recipe
+from jaxnas.stages import Part
 
 MEBIBYTE = 2**20
 
@@ -31,14 +32,16 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What was planned, in place of a compilation; ``free`` is what the device is to have."""
     asked: dict[str, Any] = {"free": 200 * MEBIBYTE}
 
-    def planned(recipe: Recipe, dataset: Dataset) -> plan.Plan:
+    def planned(recipe: Recipe, dataset: Dataset, part: Part) -> plan.Plan:
         asked.update(recipe=recipe, dataset=dataset)
         sizes = {"arguments": 100, "outputs": 20, "temporary": 100, "aliased": 20, "data": 50}
         memory, free = plan.Memory(**{name: size * MEBIBYTE for name, size in sizes.items()}), asked["free"]
         advised = () if free is None or free >= memory.total else plan.advice(recipe.search, memory, free)
         counts = dict.fromkeys(COUNTERS, 1234)
         batch = recipe.search.batch
-        return plan.Plan(5678, 224, counts, 50, 390, batch, 1.5, 2.5, False, memory, "gpu", "made up", free, advised)
+        return plan.Plan(
+            5678 + part.number, 224, counts, 50, 390, batch, 1.5, 2.5, False, memory, "gpu", "made up", free, advised
+        )
 
     monkeypatch.setattr(plan, "plan", planned)
     return asked
@@ -100,3 +103,20 @@ def test_the_result_as_json(capsys: pytest.CaptureFixture[str], asked: dict[str,
     assert "No folder is given" in found["data_missing"]
     _, printed, _ = call(capsys, "--json")
     assert json.loads(printed)["data_missing"] is None
+
+
+def test_every_stage_is_planned(capsys: pytest.CaptureFixture[str], asked: dict[str, Any]) -> None:
+    code, printed, _ = call(capsys, "p-darts-digits")
+    assert code == 0
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("stage ")] == ["2,", "3,"]
+    supernets = [line for line in printed.splitlines() if line.startswith("supernet")]
+    expected = [f"supernet  darts, C=4, {3 + i} cells: {5678 + i:,} parameters, 224 alphas" for i in range(3)]
+    assert supernets == expected
+    asked["free"] = 150 * MEBIBYTE
+    code, printed, _ = call(capsys, "p-darts-digits", "--json")
+    assert code == 1
+    found = json.loads(printed)
+    assert [stage["parameters"] for stage in found["stages"]] == [5678, 5679, 5680]
+    assert found["fits"] is False
+    asked["free"] = None
+    assert call(capsys, "p-darts-digits")[0] == 0

@@ -38,3 +38,23 @@ def test_pairs_of_kernels_one_pixel_high_and_wide(name: str, size: int, stride: 
             convolution.weight.set_value(kernel)
         found = from_rows(operation(to_rows(images), Pass(N, True, jax.random.key(0))), N)
         np.testing.assert_allclose(found, pair(images, first, second, stride), rtol=1e-9, atol=1e-12)
+
+
+def test_dropout_behind_skip_connections() -> None:
+    """As torch.nn.Dropout, element by element; behind the identity alone, in training alone, where the scalar is given."""
+    style, key = Style(affine=False), jax.random.key(1)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(20, 16, 20 * N)), jnp.float32) + 5
+    identity, reduce = (build_operation("skip_connect", 16, stride, style) for stride in (1, 2))
+
+    def run(operation: Any, training: bool, rate: float | None) -> np.ndarray:
+        scalars = {} if rate is None else {"skip_dropout": jnp.asarray(rate)}
+        return np.asarray(operation(x, Pass(N, training, key, scalars)))
+
+    dropped = run(identity, True, 0.4)
+    gone = dropped == 0
+    assert abs(gone.mean() - 0.4) < 4 * np.sqrt(0.4 * 0.6 / gone.size)
+    np.testing.assert_allclose(dropped[~gone], np.asarray(x)[~gone] / 0.6, rtol=1e-6)
+    np.testing.assert_array_equal(run(identity, True, 0.0), x)
+    np.testing.assert_array_equal(run(identity, True, None), x)
+    np.testing.assert_array_equal(run(identity, False, 0.4), x)
+    np.testing.assert_array_equal(run(reduce, True, 0.4), run(reduce, True, None))

@@ -14,7 +14,7 @@ from scipy.stats import beta
 
 from jaxnas.derive import derive
 from jaxnas.errors import UserError
-from jaxnas.relaxations import divergence, initial_partial_alphas, partial_channels, uniform_path
+from jaxnas.relaxations import dirichlet, divergence, initial_partial_alphas, partial_channels, uniform_path, with_bypass
 from jaxnas.spaces import darts, darts_family, nb201_family
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -85,3 +85,13 @@ def test_initial_partial_alphas() -> None:
     assert sum(alpha.size for alpha in alphas.values()) == 252
     drawn = np.concatenate([np.ravel(alpha) for alpha in alphas.values()])
     assert len(np.unique(drawn)) == 252 and abs(drawn.std() / 1e-3 - 1) < 4 / np.sqrt(2 * 252)
+
+
+def test_dirichlet_with_partial_channels_lets_the_others_pass_whole() -> None:
+    space = nb201_family("e", (("none", "skip_connect"), ("nor_conv_1x1",), ("skip_connect", "none")), nodes=2)
+    alphas = {"cell": jnp.asarray(np.random.default_rng(0).normal(size=(3, 2)))}
+    arguments: Any = (alphas, jax.random.key(3), {}, "weights")
+    dense, mean = dirichlet(space)(*arguments)
+    mixture, same_mean = with_bypass(dirichlet(space))(*arguments)
+    np.testing.assert_array_equal(mixture["cell"], np.column_stack([np.ones(3), dense["cell"]]))
+    np.testing.assert_array_equal(mean["cell"], same_mean["cell"])

@@ -1,0 +1,114 @@
+"""What is told of a run while it goes: seconds, progress on the screen, the files of each epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from jaxnas.compiling import Compiled
+from jaxnas.console import Console
+from jaxnas.run_folder import ALPHAS, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, SUPERNET, TIMING, RunFolder
+from jaxnas.search import SearchState
+from jaxnas.spaces import Genotype, to_json, to_text
+from jaxnas.stages import Part, spread
+
+
+@dataclasses.dataclass
+class Seconds:
+    """Wall-clock seconds by stage; trace and compile are of all programs of the run."""
+
+    imports: float = 0.0
+    trace: float = 0.0
+    compile: float = 0.0
+    search: float = 0.0
+    train: float = 0.0
+    total: float = 0.0
+
+    def add_compilation(self, compiled: Any) -> None:
+        self.trace += compiled.trace_seconds
+        self.compile += compiled.compile_seconds
+
+
+class StageReport:
+    """Hands one stage's progress to the screen and, where there is a folder, the run's files."""
+
+    def __init__(self, stage: str, console: Console, folder: RunFolder | None) -> None:
+        self.stage, self.console, self.folder = stage, console, folder
+        console.compiling(stage)
+
+    def begin(self, state: Any) -> tuple[Any, int]:
+        return state, 0
+
+    def compiled(self, compiled: Compiled) -> None:
+        self.console.compiled(self.stage, compiled)
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
+        self.console.progress(self.stage, epoch, epochs, step, steps, metrics)
+
+    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
+        if self.folder is not None:
+            self.folder.append(LOG, {"stage": self.stage, "epoch": epoch, **metrics, **self.keep(self.folder, state)})
+            self.folder.append(TIMING, {"stage": self.stage, "epoch": epoch, "seconds": round(seconds, 3)})
+        self.console.epoch(self.stage, epoch, epochs, metrics, seconds)
+
+    def keep(self, folder: RunFolder, state: Any) -> dict[str, Any]:
+        """Writes what is to outlive the epoch and returns what the log says of it: nothing, by default."""
+        return {}
+
+
+class ResumableReport(StageReport):
+    """Keeps the whole state of every epoch, and begins with it where the run is resumed."""
+
+    def __init__(self, stage: str, console: Console, folder: RunFolder) -> None:
+        super().__init__(stage, console, folder)
+        self.states = folder
+
+    def begin(self, state: Any) -> tuple[Any, int]:
+        state, epochs = self.states.read_state(self.stage, state)
+        if self.states.resumed:
+            self.console.note(f"{self.stage}: resumed after {epochs} epochs")
+            self.console.compiling(self.stage)
+        return state, epochs
+
+    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
+        super().epoch(epoch, epochs, metrics, state, seconds)
+        self.states.write_state(self.stage, epoch + 1, state)
+
+
+class SearchReport(StageReport):
+    """Keeps the state of every epoch in place of the one before: whatever ends a run, its last whole epoch is there."""
+
+    def __init__(self, console: Console, folder: RunFolder | None, part: Part) -> None:
+        super().__init__(part.name, console, folder)
+        self.part = part
+
+    def keep(self, folder: RunFolder, state: SearchState) -> dict[str, Any]:
+        """Writes alphas, supernet and genotype; the log has the alphas.
+
+        Those of a later stage are in the columns of the whole space: what an edge does not have any more is NaN, in the log
+        null.
+        """
+        genotype = self.part.genotype(state.alphas)  # First of all: it refuses alphas that are not finite.
+        alphas = {kind: np.asarray(alpha) for kind, alpha in state.alphas.items()}
+        if self.part.number:
+            alphas = spread(self.part.search.build_space(), self.part.space, alphas)
+        folder.write_arrays(ALPHAS, alphas)
+        folder.write_arrays(SUPERNET, state.weights)
+        write_genotype(folder, genotype, self.part.space.name)
+        return {"alphas": {kind: _without_nan(alpha.tolist()) for kind, alpha in alphas.items()}}
+
+
+def _without_nan(values: Any) -> Any:
+    """Nested lists of numbers, with None for what is none."""
+    if isinstance(values, list):
+        return [_without_nan(value) for value in values]
+    return None if math.isnan(values) else values
+
+
+def write_genotype(folder: RunFolder, genotype: Genotype, space_name: str) -> None:
+    """Writes a genotype in both notations."""
+    folder.write_json(GENOTYPE_JSON, to_json(genotype, space_name))
+    folder.write_text(GENOTYPE_TEXT, to_text(genotype) + "\n")
