@@ -319,7 +319,7 @@ def test_the_limit_on_skip_connections_is_p_darts(most: int) -> None:
         assert sum(name == "skip_connect" for name, _ in genotype.normal) <= most
         assert genotype.cells["reduce"] == free.cells["reduce"]
         limited += genotype != free
-    assert bool(limited) == (most < 7)
+    assert bool(limited) == (most < 8)
 
 
 def test_a_limit_on_skip_connections_that_cannot_be_kept() -> None:

@@ -268,7 +268,7 @@ def test_dry_run_takes_two_steps_or_what_there_is(
 
     def no_steps(stage: Stage, *_: Any) -> Any:
         asked.update(epochs=stage.epochs, steps=stage.steps_per_epoch, indices=[rows.shape for rows in stage.indices(0)])
-        return stage.start(), None
+        return stage.start(), run.Compiled(print, 0.0, 0.0)
 
     monkeypatch.setattr(run, "epochs_of_steps", no_steps)
     monkeypatch.chdir(tmp_path)
