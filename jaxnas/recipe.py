@@ -14,13 +14,8 @@ from jaxnas.errors import UserError, did_you_mean
 from jaxnas.optimizers import LINEAR_TAIL
 from jaxnas.spaces import NONE, SKIP, CellSpace, Family, darts, drnas, gdas, nb201, robust_darts
 
-SPACES = {
-    "darts": darts,
-    "drnas": drnas,
-    "nb201": nb201,
-    "gdas": gdas,
-    **{f"s{i}": lambda i=i: robust_darts(i) for i in (1, 2, 3, 4)},
-}
+SPACES = {space.__name__: space for space in (darts, drnas, nb201, gdas)}
+SPACES |= {f"s{i}": lambda i=i: robust_darts(i) for i in (1, 2, 3, 4)}
 
 
 def _finite(recipe: object) -> None:
@@ -102,9 +97,14 @@ class NextStage:
     share: int = 1
     skip_dropout: float = 0.0
 
+    def alone(self, search: SearchRecipe) -> SearchRecipe:
+        """The recipe of this stage as a search of one."""
+        own = {"epochs": self.epochs, "cells": self.cells, "share": self.share, "skip_dropout": self.skip_dropout}
+        return dataclasses.replace(search, **own, next_stages=(), between_stages="anew")
+
 
 ANY_SKIPS = 8
-"""A DARTS cell of four nodes keeps eight edges: to allow so many skip connections is to allow any number."""
+"""A DARTS cell keeps eight edges: to allow so many skip connections is to allow any number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -247,10 +247,7 @@ def _check_skips(search: SearchRecipe) -> None:
     if not 0 <= search.most_skips < ANY_SKIPS:
         raise UserError(f"most_skips must be between 0 and {ANY_SKIPS} (any number), got {search.most_skips}.")
     if space.family != "darts" or space.conventions != "darts":
-        raise UserError(
-            f"most_skips={search.most_skips} limits DARTS's normal cells: it needs space=darts, drnas or s1 to s4, "
-            f"got {search.space}."
-        )
+        raise UserError(f"most_skips={search.most_skips} limits DARTS's normal cells: it cannot serve space={search.space}.")
 
 
 def _check_stages(search: SearchRecipe) -> None:
@@ -290,21 +287,14 @@ def _check_stages(search: SearchRecipe) -> None:
                 f"stage and must keep at least {least}."
             )
         if carried and stage.cells != search.cells:
-            raise UserError(
-                f"{field}.cells={stage.cells}: weights are carried (between_stages=carried) into {search.cells} cells only."
-            )
+            raise UserError(f"{field}.cells={stage.cells}: with between_stages=carried it must be cells={search.cells}.")
         if carried and stage.share > share:
             raise UserError(f"{field}.share={stage.share}: carried weights grow wider, so the share of {share} must not grow.")
         if carried and stage.skip_dropout:
             raise UserError(f"{field}.skip_dropout={stage.skip_dropout} needs between_stages=anew, got carried.")
         there, share = stage.operations, stage.share
         try:
-            dataclasses.replace(
-                search,
-                **{name: getattr(stage, name) for name in ("epochs", "cells", "share", "skip_dropout")},
-                next_stages=(),
-                between_stages="anew",
-            )
+            stage.alone(search)
         except UserError as error:
             raise UserError(f"{field}: {error}") from error
 

@@ -178,10 +178,7 @@ SMALL_SEARCHES: dict[str, SearchRecipe] = {
         alphas_from_epoch=1,
         skip_dropout=0.1,
         most_skips=2,
-        next_stages=(
-            NextStage(epochs=4, operations=5, cells=4, skip_dropout=0.4),
-            NextStage(epochs=4, operations=3, cells=5, skip_dropout=0.7),
-        ),
+        next_stages=(NextStage(epochs=4, operations=4, cells=4, skip_dropout=0.4),),
         augmentation=Augmentation(),
     ),
     "sdarts-rs-digits": dataclasses.replace(_SMALL, estimator="sdarts_rs", radius=0.03, radius_end=0.3),

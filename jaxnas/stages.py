@@ -70,12 +70,10 @@ def stage_key(seed: int, number: int) -> Array:
 
 
 def _part(search: SearchRecipe, number: int, space: Space) -> Part:
-    alone = dataclasses.replace(search, next_stages=(), between_stages="anew")
     name = f"search {number + 1}" if search.next_stages else "search"
+    alone = dataclasses.replace(search, next_stages=(), between_stages="anew")
     if number:
-        stage = search.next_stages[number - 1]
-        own = {"epochs": stage.epochs, "cells": stage.cells, "share": stage.share, "skip_dropout": stage.skip_dropout}
-        alone = dataclasses.replace(alone, **own)
+        alone = search.next_stages[number - 1].alone(search)
     if search.between_stages == "anew":
         return Part(number, name, alone, space, 0, alone.warmup_epochs + alone.epochs)
     epochs = [search.epochs, *(stage.epochs for stage in search.next_stages)]

@@ -302,7 +302,7 @@ REFUSED: dict[str, tuple[type, dict[str, Any], str]] = {
     "stage of another depth": (
         SearchRecipe,
         {"between_stages": "carried", "next_stages": (NextStage(25, 5, 11),)},
-        "next_stages.0.cells=11: weights are carried (between_stages=carried) into 8 cells only.",
+        "next_stages.0.cells=11: with between_stages=carried it must be cells=8.",
     ),
     "stage that narrows": (
         SearchRecipe,

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas.nets import Shape, reductions, supernet
-from jaxnas.nets.widening import Take, taken, takes
+from jaxnas.nets import Shape, Take, supernet, taken, takes
+from jaxnas.nets.supernet import reductions
 from jaxnas.spaces import CellSpace, drnas, nb201
 from jaxnas.stages import pruned
 
