@@ -269,7 +269,7 @@ def _is_perturbed(primals: Any) -> bool:
 
 
 def _instantiated(cotangent: Any) -> Array:
-    return jnp.zeros(cotangent.shape, cotangent.dtype) if type(cotangent) is SymbolicZero else cotangent
+    return cotangent.instantiate() if isinstance(cotangent, SymbolicZero) else cotangent
 
 
 def _at(table: np.ndarray, e: Array) -> Array:
