@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
+from jaxnas.estimators import ESTIMATORS
 from jaxnas.run_folder import ALPHAS, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, SUPERNET, TIMING, RunFolder
 from jaxnas.search import SearchState
 from jaxnas.spaces import Genotype, to_json, to_text
@@ -86,7 +87,7 @@ class SearchReport(StageReport):
         self.part = part
 
     def keep(self, folder: RunFolder, state: SearchState) -> dict[str, Any]:
-        """Writes alphas, supernet and genotype; the log has the alphas.
+        """Writes supernet, alphas and the genotype that they stand for; the log has the alphas.
 
         Those of a later stage are in the columns of the whole space: what an edge does not have any more is NaN, in the log
         null.
@@ -95,9 +96,11 @@ class SearchReport(StageReport):
         alphas = {kind: np.asarray(alpha) for kind, alpha in state.alphas.items()}
         if self.part.number:
             alphas = spread(self.part.search.build_space(), self.part.space, alphas)
-        folder.write_arrays(ALPHAS, alphas)
+        # The largest first: a disk that is full keeps the epoch before whole.
         folder.write_arrays(SUPERNET, state.weights)
-        write_genotype(folder, genotype, self.part.space.name)
+        folder.write_arrays(ALPHAS, alphas)
+        if not ESTIMATORS[self.part.search.estimator].selects:  # Weights choose after the last epoch; alphas stand for nothing.
+            write_genotype(folder, genotype, self.part.space.name)
         return {"alphas": {kind: _without_nan(alpha.tolist()) for kind, alpha in alphas.items()}}
 
 

@@ -93,7 +93,7 @@ def training_folder(source: str, name: str, seed: int, resume: bool) -> Path:
 
 def _genotype_of(folder: Path) -> Genotype:
     if not (folder / GENOTYPE_JSON).exists():
-        raise UserError(f"{folder} has no {GENOTYPE_JSON}: it ended before its first epoch. Repeat it, with --overwrite.")
+        raise UserError(f"{folder} has no {GENOTYPE_JSON}: it ended before it had one. Repeat it, with --overwrite.")
     return read(folder / GENOTYPE_JSON)
 
 
