@@ -11,30 +11,20 @@ from typing import Any
 from jaxnas.data import Augmentation
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.recipe import SPACES, NextStage, Recipe, SearchRecipe, Training, TrainRecipe
-from jaxnas.searches import SEARCHES, SMALL_SEARCHES, with_training
+from jaxnas.searches import CROP_AND_FLIP, DARTS, NB201, SEARCHES, SMALL_SEARCHES, with_training
 
 __all__ = ["MAIN", "RECIPES", "SPACES", "NextStage", "Recipe", "SearchRecipe", "TrainRecipe", "Training", "find", "from_config"]
 
-_CROP_AND_FLIP = Augmentation(crop_padding=4, flip=True)
-
 # quark0/darts at f276dd3, cnn/train_search.py and cnn/train.py.
 _DARTS = Recipe(
-    search=SearchRecipe(augmentation=_CROP_AND_FLIP),
-    train=TrainRecipe(augmentation=dataclasses.replace(_CROP_AND_FLIP, cutout=16)),
+    search=DARTS,
+    train=TrainRecipe(augmentation=dataclasses.replace(CROP_AND_FLIP, cutout=16)),
     seed=2,
 )
 
 # AutoDL-Projects at f46486e: configs/nas-benchmark/algos/DARTS.config; training: NAS-Bench-201's 200 epochs.
 _NB201 = Recipe(
-    search=SearchRecipe(
-        space="nb201",
-        cells=5,
-        order="weights_first",
-        cosine_every="step",
-        nesterov=True,
-        weight_decay=5e-4,
-        augmentation=_CROP_AND_FLIP,
-    ),
+    search=NB201,
     train=TrainRecipe(
         channels=16,
         cells=5,
@@ -47,7 +37,7 @@ _NB201 = Recipe(
         clip=0.0,
         auxiliary_weight=0.0,
         drop_path=0.0,
-        augmentation=_CROP_AND_FLIP,
+        augmentation=CROP_AND_FLIP,
     ),
 )
 
@@ -75,10 +65,10 @@ _SMALL_CIFAR10 = Recipe(
         batch=64,
         valid_order="shuffled",
         alpha_learning_rate=3e-3,
-        augmentation=_CROP_AND_FLIP,
+        augmentation=CROP_AND_FLIP,
     ),
     train=TrainRecipe(
-        channels=12, cells=5, epochs=3, batch=32, auxiliary_weight=0.0, drop_path=0.0, augmentation=_CROP_AND_FLIP
+        channels=12, cells=5, epochs=3, batch=32, auxiliary_weight=0.0, drop_path=0.0, augmentation=CROP_AND_FLIP
     ),
 )
 

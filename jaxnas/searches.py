@@ -8,30 +8,30 @@ from typing import Any
 from jaxnas.data import Augmentation
 from jaxnas.recipe import NextStage, Recipe, SearchRecipe, TrainRecipe
 
-_CROP_AND_FLIP = Augmentation(crop_padding=4, flip=True)
+CROP_AND_FLIP = Augmentation(crop_padding=4, flip=True)
 
 # quark0/darts at f276dd3, cnn/train_search.py: what the others begin with.
-_DARTS = SearchRecipe(augmentation=_CROP_AND_FLIP)
+DARTS = SearchRecipe(augmentation=CROP_AND_FLIP)
 # AutoDL-Projects at f46486e, configs/nas-benchmark/algos/*.config.
-_NB201 = SearchRecipe(
+NB201 = SearchRecipe(
     space="nb201",
     cells=5,
     order="weights_first",
     cosine_every="step",
     nesterov=True,
     weight_decay=5e-4,
-    augmentation=_CROP_AND_FLIP,
+    augmentation=CROP_AND_FLIP,
 )
 
 SEARCHES: dict[str, SearchRecipe] = {
     # exps/NAS-Bench-201-algos/GDAS.py with tau_max 10 and tau_min 0.1; search_cells.py, forward_gdas.
-    "nb201-gdas": dataclasses.replace(_NB201, estimator="gdas", temperature=10.0, temperature_end=0.1, epochs=250),
+    "nb201-gdas": dataclasses.replace(NB201, estimator="gdas", temperature=10.0, temperature_end=0.1, epochs=250),
     # exps/NAS-Bench-201-algos/SETN.py, which does not clip; RANDOM-NAS.py. Their cells: jaxnas.selection.
-    "nb201-setn": dataclasses.replace(_NB201, estimator="setn", epochs=250, clip=0.0),
-    "nb201-rsps": dataclasses.replace(_NB201, estimator="rsps", epochs=250),
+    "nb201-setn": dataclasses.replace(NB201, estimator="setn", epochs=250, clip=0.0),
+    "nb201-rsps": dataclasses.replace(NB201, estimator="rsps", epochs=250),
     # xautodl/models/cell_searchs/search_model_gdas_nasnet.py, configs/search-opts/GDAS-NASNet-CIFAR.config; N=2: 8 cells.
     "gdas": dataclasses.replace(
-        _NB201,
+        NB201,
         space="gdas",
         cells=8,
         estimator="gdas",
@@ -43,7 +43,7 @@ SEARCHES: dict[str, SearchRecipe] = {
     ),
     # SNAS-Series, Analysis/snas, with its default of a fixed temperature; the gradients of both levels are of one sample.
     "snas": dataclasses.replace(
-        _DARTS,
+        DARTS,
         estimator="snas",
         order="together",
         epochs=150,
@@ -54,7 +54,7 @@ SEARCHES: dict[str, SearchRecipe] = {
     ),
     # yuhuixu1993/PC-DARTS at b74702f, train_search.py: K=4, alphas and betas from epoch 15 on.
     "pc-darts": dataclasses.replace(
-        _DARTS,
+        DARTS,
         estimator="pc_darts",
         share=4,
         batch=256,
@@ -64,14 +64,14 @@ SEARCHES: dict[str, SearchRecipe] = {
         alphas_from_epoch=15,
     ),
     # xiangning-chen/DrNAS at f2caa4d, 201-space/train_search.py, with its defaults: all channels, L2 on the alphas.
-    "nb201-drnas": dataclasses.replace(_DARTS, space="nb201", cells=5, estimator="drnas", epochs=100),
+    "nb201-drnas": dataclasses.replace(DARTS, space="nb201", cells=5, estimator="drnas", epochs=100),
     # The same with --reg_type kl: the divergence instead of the decay, by the same factor.
     "nb201-drnas-kl": dataclasses.replace(
-        _DARTS, space="nb201", cells=5, estimator="drnas", epochs=100, divergence=1e-3, alpha_weight_decay=0.0
+        DARTS, space="nb201", cells=5, estimator="drnas", epochs=100, divergence=1e-3, alpha_weight_decay=0.0
     ),
     # 201-space/train_search_progressive.py: 50 + 50 epochs, K 4 to 2, 5 to 3 operations, alphas from each stage's epoch 10 on.
     "nb201-drnas-progressive": dataclasses.replace(
-        _DARTS,
+        DARTS,
         space="nb201",
         cells=5,
         estimator="drnas",
@@ -83,7 +83,7 @@ SEARCHES: dict[str, SearchRecipe] = {
     ),
     # DARTS-space/train_search.py: K 6 to 4, 7 to 4 operations, as deep and wide as the network that is trained.
     "drnas": dataclasses.replace(
-        _DARTS,
+        DARTS,
         space="drnas",
         channels=36,
         cells=20,
@@ -100,7 +100,7 @@ SEARCHES: dict[str, SearchRecipe] = {
     # chenxin061/pdarts at b880e87, train_search.py; rates of dropout: README.md. The code lists cells of at most 8 to 0 skip
     # connections; at most 2 is the authors' advice (issue 21).
     "p-darts": dataclasses.replace(
-        _DARTS,
+        DARTS,
         cells=5,
         epochs=25,
         batch=96,
@@ -117,8 +117,8 @@ SEARCHES: dict[str, SearchRecipe] = {
         ),
     ),
     # xiangning-chen/SmoothDARTS at d3dbfed, sota/cnn/train_search.py: DARTS's values, a radius from 0.03 to 0.3.
-    "sdarts-rs": dataclasses.replace(_DARTS, estimator="sdarts_rs", radius=0.03, radius_end=0.3),
-    "sdarts-adv": dataclasses.replace(_DARTS, estimator="sdarts_adv", radius=0.03, radius_end=0.3),
+    "sdarts-rs": dataclasses.replace(DARTS, estimator="sdarts_rs", radius=0.03, radius_end=0.3),
+    "sdarts-adv": dataclasses.replace(DARTS, estimator="sdarts_adv", radius=0.03, radius_end=0.3),
 }
 """What follows a paper's code, on CIFAR-10."""
 
@@ -166,7 +166,7 @@ SMALL_SEARCHES: dict[str, SearchRecipe] = {
         between_stages="carried",
     ),
     "p-darts-digits": dataclasses.replace(
-        _DARTS,
+        DARTS,
         channels=4,
         cells=3,
         epochs=4,
