@@ -29,7 +29,7 @@ class Folder:
 
 @pytest.mark.quick
 @pytest.mark.parametrize(("estimator", "genotype"), [("softmax", True), ("rsps", False), ("setn", False)])
-def test_a_genotype_that_weights_choose_is_not_guessed_from_the_alphas(estimator: str, genotype: bool) -> None:
+def test_a_genotype_that_weights_choose_is_not_guessed_from_the_alphas(estimator: Any, genotype: bool) -> None:
     search = SearchRecipe(space="nb201", estimator=estimator)
     folder: Any = Folder()
     console: Any = SimpleNamespace(compiling=lambda stage: None)
