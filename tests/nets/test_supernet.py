@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -301,3 +302,28 @@ def test_one_hot_mixture_is_the_derived_network() -> None:
         return large.forward(weights, mixture, images, key, {})[0], small.forward(fewer, None, images, key, {})[0][0]
 
     np.testing.assert_allclose(*both(weights, fewer, images), rtol=1e-9)
+
+
+def scans_on_the_way_back(jaxpr: Any) -> Iterator[Any]:
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "scan" and equation.params["reverse"]:
+            yield equation
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda part: hasattr(part, "jaxpr")):
+            if hasattr(inner, "jaxpr"):
+                yield from scans_on_the_way_back(inner.jaxpr)
+
+
+@pytest.mark.parametrize("asked", ["weights", "mixture"])
+def test_only_the_gradients_that_are_asked_for_are_carried(asked: str) -> None:
+    network = supernet(nb201_family("two", ("skip_connect", "nor_conv_3x3"), nodes=2), Shape(4, 2, 3, 8))
+    whole = {"weights": network.init(jax.random.key(0))[0], "mixture": {"cell": jnp.ones((3, 2))}}
+
+    def loss(part: Any) -> Any:
+        inputs = {**whole, asked: part}
+        images = jnp.ones((2, 8, 8, 3))
+        return network.forward(inputs["weights"], inputs["mixture"], images, jax.random.key(1), {})[0].sum()
+
+    scans = scans_on_the_way_back(jax.make_jaxpr(jax.grad(loss))(whole[asked]).jaxpr)
+    carried = {v.aval.shape for scan in scans for v in scan.outvars[: scan.params["num_carry"]]}
+    # The kernels of the three edges of the first stage, and the whole mixture.
+    assert ((3, 4, 4, 3, 3) in carried, (3, 2) in carried) == (asked == "weights", asked == "mixture")
