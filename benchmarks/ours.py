@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from importlib import metadata
+from typing import Any
+from unittest import mock
 
-_IMPORTS = time.perf_counter()
+import jax
+import jax.numpy as jnp
+import numpy as np
 
-import dataclasses  # noqa: E402
-from importlib import metadata  # noqa: E402
-from typing import Any  # noqa: E402
-from unittest import mock  # noqa: E402
-
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-
-from benchmarks.cases import CASES, CLASSES, STEPS_PER_TURN, Case, Order, Precision  # noqa: E402
-from jaxnas import feeding  # noqa: E402
-from jaxnas.compiling import Compiled  # noqa: E402
-from jaxnas.data import Augmentation, Dataset, Split  # noqa: E402
-from jaxnas.recipes import Recipe, find  # noqa: E402
-from jaxnas.run import search_network, search_stage  # noqa: E402
-
-IMPORT_SECONDS = time.perf_counter() - _IMPORTS
-"""Of JAX and all of jaxnas that a search imports."""
+from benchmarks.cases import CASES, CLASSES, STEPS_PER_TURN, Case, Order, Precision
+from jaxnas import feeding
+from jaxnas.compiling import Compiled
+from jaxnas.data import Augmentation, Dataset, Split
+from jaxnas.recipes import Recipe, find
+from jaxnas.run import search_network, search_stage
 
 
 def recipe_of(case: Case, order: Order, precision: Precision = "float32", rematerialise: bool = False) -> Recipe:
@@ -87,7 +81,6 @@ class Side:
         memory = self.compiled.call.memory_analysis()  # pyright: ignore[reportFunctionMemberAccess]
         device = jax.devices()[0]
         self.facts = {
-            "import_s": IMPORT_SECONDS,
             "start_s": start_seconds,
             "trace_s": self.compiled.trace_seconds,
             "compile_s": self.compiled.compile_seconds,

@@ -21,7 +21,7 @@ class Worker:
     """A process that imports a module and calls its ``open_side(**arguments)``; what that returns does the work.
 
     Attributes:
-      facts: the side's, once it is ready.
+      facts: the side's, once it is ready, and the seconds of importing its module.
     """
 
     def __init__(self, module: str, arguments: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
@@ -45,7 +45,10 @@ class Worker:
 
 
 def _serve(connection: Connection, module: str, started: float, arguments: dict[str, Any]) -> None:
-    side = importlib.import_module(module).open_side(started=started, **arguments)
-    connection.send(side.facts)
+    began = time.perf_counter()
+    imported = importlib.import_module(module)
+    import_seconds = time.perf_counter() - began
+    side = imported.open_side(started=started, **arguments)
+    connection.send({"import_s": import_seconds, **side.facts})
     while (name := connection.recv()) is not None:
         connection.send(getattr(side, name)())

@@ -250,7 +250,7 @@ def _runner(
             grad_sources, grad_nodes = (grad_sources, into) if chained else (into, grad_nodes)
             return (grad_weights, grad_mixture, grad_sources, grad_nodes), None
 
-        # Gradients that nobody wants are not carried. XLA drops most of them by itself, but not all in every program.
+        # Gradients that nobody wants are not carried: XLA does not drop them by itself where equal cells are a call.
         numbers = {name: part for name, part in mixture.items() if name not in choices}
         carried = (weights if "weights" in wanted else dict.fromkeys(names), numbers if "mixture" in wanted else {}, sources)
         zeros = jax.tree.map(jnp.zeros_like, carried)
