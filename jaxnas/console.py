@@ -15,7 +15,7 @@ from jaxnas.data import Dataset
 from jaxnas.nets import Network
 from jaxnas.recipes import NextStage, Recipe
 from jaxnas.run_folder import RunFolder
-from jaxnas.spaces import CellSpace, Genotype, to_text
+from jaxnas.spaces import Genotype, Space, to_text
 
 
 class Console:
@@ -38,7 +38,7 @@ class Console:
         self._stop_live()
         self.out.print(text, markup=False)
 
-    def first_screen(self, name: str, recipe: Recipe, dataset: Dataset, space: CellSpace, network: Network) -> None:
+    def first_screen(self, name: str, recipe: Recipe, dataset: Dataset, space: Space, network: Network) -> None:
         """What is about to happen."""
         search = recipe.search
         splits = {
@@ -47,6 +47,8 @@ class Console:
             "test (not seen by the search)": dataset.test,
         }
         train, devices = recipe.train, jax.devices()
+        # A chain of blocks has its size from its genotype.
+        size = "" if space.family == "blocks" else f"C={train.channels}, {train.cells} cells, "
         method = f"{search.estimator}, {search.hypergradient.replace('_', ' ')} hypergradient, {search.order.replace('_', ' ')}"
         rows = {
             "recipe": f"{name}, seed {recipe.seed}",
@@ -54,9 +56,9 @@ class Console:
             "space": f"{space.name}: {space.size:,} genotypes, {space.alphas} alphas",
             "data": f"{dataset.name}: " + ", ".join(f"{len(split.labels):,} {what}" for what, split in splits.items()),
             "method": f"{method}, {search.epochs} epochs, batch {search.batch}",
-            "supernet": f"C={search.channels}, {search.cells} cells, {network.parameters:,} parameters",
+            "supernet": f"{search.size}, {network.parameters:,} parameters",
             **{f"stage {i}": _stage(stage) for i, stage in enumerate(search.next_stages, start=2)},
-            "network": f"C={train.channels}, {train.cells} cells, {train.epochs} epochs, batch {train.batch}",
+            "network": f"{size}{train.epochs} epochs, batch {train.batch}",
             "compared": f"with {recipe.random_cells} random cells, trained alike",
         }
         for key, value in rows.items():

@@ -14,6 +14,7 @@ from jaxnas.doctor import device_facts
 from jaxnas.feeding import compile_stage
 from jaxnas.recipes import Recipe, SearchRecipe
 from jaxnas.run import search_network, search_stage
+from jaxnas.spaces import BLOCK_SPACES
 from jaxnas.stages import Part, first_part
 from jaxnas.training import network_image_size
 
@@ -143,8 +144,9 @@ def advice(search: SearchRecipe, memory: Memory, free: int) -> tuple[str, ...]:
     batch = max(0, free - fixed) * search.batch // max(1, memory.temporary)
     if batch:
         found.append(f"--search.batch {batch} (an estimate: temporary memory by the batch)")
-    # A recipe that has such a field, at another value.
-    unused = {name: value for name, value in SAVING.items() if getattr(search, name, value) != value}
+    # A recipe that has such a field, at another value; blocks keep nothing to compute again.
+    kept = {"rematerialise"} if search.space in BLOCK_SPACES else set()
+    unused = {name: value for name, value in SAVING.items() if name not in kept and getattr(search, name, value) != value}
     for name, value in unused.items():
         found.append(f"--search.{name}" if value is True else f"--search.{name} {value}")
     if memory.data > free:

@@ -6,68 +6,34 @@ A recipe is a frozen dataclass; a command's options replace its fields, and the 
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
+from jaxnas.checks import (
+    check_below_one,
+    check_finite,
+    check_known,
+    check_not_negative,
+    check_positive,
+    check_seed,
+    check_unused,
+)
 from jaxnas.data import Augmentation
-from jaxnas.errors import UserError, did_you_mean
+from jaxnas.errors import UserError
 from jaxnas.optimizers import LINEAR_TAIL
-from jaxnas.spaces import NONE, SKIP, CellSpace, Family, darts, drnas, gdas, nb201, robust_darts
-
-SPACES = {space.__name__: space for space in (darts, drnas, nb201, gdas)}
-SPACES |= {f"s{i}": lambda i=i: robust_darts(i) for i in (1, 2, 3, 4)}
-
-
-def _finite(recipe: object) -> None:
-    """Refuses NaN, of which every comparison is false, and infinity, which is positive."""
-    for name, value in vars(recipe).items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{name} must be a finite number, got {value}.")
-
-
-def _positive(recipe: object, *names: str) -> None:
-    for name in names:
-        if not getattr(recipe, name) > 0:
-            raise UserError(f"{name} must be positive, got {getattr(recipe, name)}.")
-
-
-def _not_negative(recipe: object, *names: str) -> None:
-    for name in names:
-        if not getattr(recipe, name) >= 0:
-            raise UserError(f"{name} must not be negative, got {getattr(recipe, name)}.")
-
-
-def _below_one(recipe: object, *names: str) -> None:
-    for name in names:
-        if not 0 <= getattr(recipe, name) < 1:
-            raise UserError(f"{name} must be at least 0 and below 1, got {getattr(recipe, name)}.")
-
-
-def _only_with(recipe: SearchRecipe, choice: str, needed: tuple[str, ...], *names: str) -> None:
-    """Refuses a value that another choice, of hypergradient or of estimator, would ignore."""
-    for name in names:
-        value, got = getattr(recipe, name), getattr(recipe, choice)
-        if value != getattr(SearchRecipe, name) and got not in needed:
-            raise UserError(f"{name}={value} needs {choice}={' or '.join(needed)}, got {got}.")
-
-
-def _seed(seed: int) -> None:
-    if not 0 <= seed < 2**32:
-        raise UserError(f"seed must be at least 0 and below 2**32, got {seed}.")
-
-
-def _known(recipe: object) -> None:
-    """Refuses a word that its field does not list: the command line does so too, but Python and config.json may give any."""
-    for name, kind in get_type_hints(type(recipe)).items():
-        if get_origin(kind) is Literal and getattr(recipe, name) not in get_args(kind):
-            raise UserError(f"Unknown {name} {getattr(recipe, name)!r}. {did_you_mean(getattr(recipe, name), get_args(kind))}")
-
+from jaxnas.spaces import BLOCK_SPACES, NONE, SKIP, CellSpace, Family, Space, SpaceName, named_space
 
 Estimator = Literal[
     "softmax", "gdas", "snas", "proxyless", "pc_darts", "drnas", "sdarts_rs", "sdarts_adv", "setn", "rsps", "reinforce"
 ]
 
-_OWN: dict[tuple[str, ...], tuple[str, ...]] = {
+_OF_HYPERGRADIENTS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("unrolled_steps",): ("unrolled",),
+    ("implicit_steps", "implicit_damping"): ("neumann", "conjugate_gradient"),
+    ("neumann_rate",): ("neumann",),
+}
+"""Fields that only some hypergradients read."""
+
+_OF_ESTIMATORS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("temperature", "temperature_end", "temperature_decay"): ("gdas", "snas"),
     ("unsampled",): ("gdas",),
     ("gates",): ("proxyless",),
@@ -109,11 +75,13 @@ ANY_SKIPS = 8
 
 @dataclasses.dataclass(frozen=True)
 class SearchRecipe:
-    """How a cell is searched.
+    """How a cell, or a chain of blocks, is searched.
 
     Attributes:
-      space: darts, drnas (darts without none), nb201, gdas (its NASNet-like space), or RobustDARTS's s1 to s4.
-      channels: C of the supernet.
+      space: of cells: darts, drnas (darts without none), nb201, gdas (its NASNet-like space), or RobustDARTS's s1 to s4. Of
+        blocks: proxyless and fbnet with their strides for ImageNet; ``_small`` for 32x32 pixels, ``_tiny`` five blocks for 8x8.
+      width: of blocks: multiplier of the space's channels.
+      channels: of cells: C of the supernet.
       cells: cells of the supernet (darts family), or N, cells per stage (nb201 family).
       affine: nb201 family: scale and shift in the cells' batch norms.
       epochs, batch: length; every epoch has as many steps as the training half has full batches.
@@ -153,7 +121,8 @@ class SearchRecipe:
       rematerialise: run every cell again for its gradient: less memory, one more forward pass.
     """
 
-    space: Literal["darts", "drnas", "nb201", "gdas", "s1", "s2", "s3", "s4"] = "darts"
+    space: SpaceName = "darts"
+    width: float = 1.0
     channels: int = 16
     cells: int = 8
     affine: bool = False
@@ -205,20 +174,23 @@ class SearchRecipe:
     rematerialise: bool = False
 
     def __post_init__(self) -> None:
-        _known(self)
-        _finite(self)
-        _positive(self, "channels", "cells", "epochs", "batch", "unrolled_steps", "weight_steps_per_alpha_step")
-        _positive(self, "learning_rate", "alpha_learning_rate", "implicit_steps", "neumann_rate")
-        _positive(self, "temperature", "temperature_end", "share", "paths", "warmup_learning_rate", "alpha_deviation")
-        _not_negative(self, "learning_rate_end", "weight_decay", "alpha_weight_decay", "implicit_damping", "clip", "alpha_clip")
-        _not_negative(self, "divergence", "radius", "radius_end", "warmup_epochs")
-        _below_one(self, "label_smoothing", "skip_dropout")
-        _below_one(self, "momentum", "alpha_b1", "alpha_b2")
-        _only_with(self, "hypergradient", ("unrolled",), "unrolled_steps")
-        _only_with(self, "hypergradient", ("neumann", "conjugate_gradient"), "implicit_steps", "implicit_damping")
-        _only_with(self, "hypergradient", ("neumann",), "neumann_rate")
-        for names, estimators in _OWN.items():
-            _only_with(self, "estimator", estimators, *names)
+        check_known(self)
+        check_finite(self)
+        check_positive(self, "channels", "cells", "width", "epochs", "batch", "unrolled_steps", "weight_steps_per_alpha_step")
+        check_positive(self, "learning_rate", "alpha_learning_rate", "implicit_steps", "neumann_rate")
+        check_positive(self, "temperature", "temperature_end", "share", "paths", "warmup_learning_rate", "alpha_deviation")
+        check_not_negative(
+            self, "learning_rate_end", "weight_decay", "alpha_weight_decay", "implicit_damping", "clip", "alpha_clip"
+        )
+        check_not_negative(self, "divergence", "radius", "radius_end", "warmup_epochs")
+        check_below_one(self, "label_smoothing", "skip_dropout")
+        check_below_one(self, "momentum", "alpha_b1", "alpha_b2")
+        for choice, own in (("hypergradient", _OF_HYPERGRADIENTS), ("estimator", _OF_ESTIMATORS)):
+            for names, needed in own.items():
+                got = getattr(self, choice)
+                if got not in needed:
+                    check_unused(self, f"needs {choice}={' or '.join(needed)}, got {got}.", *names)
+        _check_sizes(self)
         if self.estimator == "reinforce" and self.paths < 2:
             raise UserError(f"paths={self.paths}: each path is compared with the mean of the others, draw at least 2.")
         if self.order == "together" and self.hypergradient != "first_order":
@@ -234,9 +206,24 @@ class SearchRecipe:
         _check_skips(self)
         _check_stages(self)
 
-    def build_space(self) -> CellSpace:
+    def build_space(self) -> Space:
         """The space as data."""
-        return SPACES[self.space]()
+        return named_space(self.space, self.width)
+
+    @property
+    def size(self) -> str:
+        """The supernet's, for reports."""
+        return f"width {self.width}" if self.space in BLOCK_SPACES else f"C={self.channels}, {self.cells} cells"
+
+
+def _check_sizes(search: SearchRecipe) -> None:
+    """Refuses what is of cells where blocks are searched, and the other way round."""
+    if search.space in BLOCK_SPACES:
+        what = f"is of cells, but space={search.space} is a chain of blocks"
+        check_unused(search, f"{what}, whose channels width multiplies.", "channels", "cells")
+        check_unused(search, f"{what}.", "affine", "share", "skip_dropout", "rematerialise")
+    else:
+        check_unused(search, f"is of blocks, but space={search.space} is of cells, whose width is channels.", "width")
 
 
 def _check_skips(search: SearchRecipe) -> None:
@@ -343,11 +330,11 @@ class TrainRecipe:
     augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
-        _known(self)
-        _finite(self)
-        _positive(self, "channels", "cells", "epochs", "batch", "learning_rate", "learning_rate_factor")
-        _not_negative(self, "learning_rate_end", "warmup_epochs", "weight_decay", "clip", "auxiliary_weight")
-        _below_one(self, "momentum", "label_smoothing", "drop_path", "dropout")
+        check_known(self)
+        check_finite(self)
+        check_positive(self, "channels", "cells", "epochs", "batch", "learning_rate", "learning_rate_factor")
+        check_not_negative(self, "learning_rate_end", "warmup_epochs", "weight_decay", "clip", "auxiliary_weight")
+        check_below_one(self, "momentum", "label_smoothing", "drop_path", "dropout")
         if self.warmup_epochs and self.schedule == "exponential":
             raise UserError(f"warmup_epochs={self.warmup_epochs} needs schedule=cosine or linear, got exponential.")
         if self.warmup_epochs >= self.epochs:
@@ -373,7 +360,7 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _seed(self.seed)
+        check_seed(self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -394,8 +381,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _not_negative(self, "random_cells")
-        _seed(self.seed)
+        check_not_negative(self, "random_cells")
+        check_seed(self.seed)
 
     @property
     def training(self) -> Training:

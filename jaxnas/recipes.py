@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from jaxnas.data import Augmentation
+from jaxnas.data import IMAGENET, Augmentation
 from jaxnas.errors import UserError, did_you_mean
-from jaxnas.recipe import SPACES, NextStage, Recipe, SearchRecipe, Training, TrainRecipe
-from jaxnas.searches import CROP_AND_FLIP, DARTS, NB201, SEARCHES, SMALL_SEARCHES, with_training
+from jaxnas.recipe import NextStage, Recipe, SearchRecipe, Training, TrainRecipe
+from jaxnas.searches import CROP_AND_FLIP, DARTS, MOBILE_SEARCHES, NB201, SEARCHES, SMALL_SEARCHES, with_training
 
-__all__ = ["MAIN", "RECIPES", "SPACES", "NextStage", "Recipe", "SearchRecipe", "TrainRecipe", "Training", "find", "from_config"]
+__all__ = ["MAIN", "RECIPES", "NextStage", "Recipe", "SearchRecipe", "TrainRecipe", "Training", "find", "from_config"]
 
 # quark0/darts at f276dd3, cnn/train_search.py and cnn/train.py.
 _DARTS = Recipe(
@@ -78,6 +78,32 @@ _SMALL_NB201 = dataclasses.replace(
     train=dataclasses.replace(_DIGITS.train, cells=1, nesterov=True),
 )
 
+# Ours: of any mobile network's depth, on images of 8 pixels.
+_SMALL_BLOCKS = TrainRecipe(
+    epochs=20, batch=32, nesterov=True, auxiliary_weight=0.0, drop_path=0.0, augmentation=Augmentation(crop_padding=1)
+)
+
+# mit-han-lab/proxylessnas, search/imagenet_run_exp.py; dropout 0.2 for the cpu network, 0.3 for gpu and mobile_14. The
+# reference has no weight decay on batch norms.
+_PROXYLESS = Recipe(
+    dataset=IMAGENET,
+    search=MOBILE_SEARCHES["proxyless"],
+    train=TrainRecipe(
+        epochs=300,
+        batch=256,
+        learning_rate=0.05,
+        cosine_every="step",
+        nesterov=True,
+        weight_decay=4e-5,
+        clip=0.0,
+        label_smoothing=0.1,
+        auxiliary_weight=0.0,
+        drop_path=0.0,
+        dropout=0.1,
+        augmentation=Augmentation(flip=True, resized_crop=224, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
+    ),
+)
+
 RECIPES: dict[str, Recipe] = {
     "darts-digits": _DIGITS,
     "darts-second-order-digits": dataclasses.replace(
@@ -97,7 +123,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "darts-cifar10-small": _SMALL_CIFAR10,
     "s3-cifar10-small": dataclasses.replace(_SMALL_CIFAR10, search=dataclasses.replace(_SMALL_CIFAR10.search, space="s3")),
-    **with_training(SEARCHES, dataclasses.replace(_DARTS, seed=0), _NB201.train),
+    **with_training(SEARCHES, dataclasses.replace(_DARTS, seed=0), nb201=_NB201.train),
     # P-DARTS, train_cifar.py; DrNAS, DARTS-space/train.py (there pooling keeps its batch norm in training; here it is bare).
     "p-darts": dataclasses.replace(
         _DARTS, seed=0, search=SEARCHES["p-darts"], train=dataclasses.replace(_DARTS.train, batch=128, drop_path=0.3)
@@ -105,7 +131,9 @@ RECIPES: dict[str, Recipe] = {
     "drnas": dataclasses.replace(
         _DARTS, seed=0, search=SEARCHES["drnas"], train=dataclasses.replace(_DARTS.train, batch=64, drop_path=0.3)
     ),
-    **with_training(SMALL_SEARCHES, _DIGITS, _SMALL_NB201.train),
+    # FBNet's own training could not be checked: its network is trained as ProxylessNAS's.
+    **with_training(MOBILE_SEARCHES, _PROXYLESS),
+    **with_training(SMALL_SEARCHES, _DIGITS, nb201=_SMALL_NB201.train, blocks=_SMALL_BLOCKS),
 }
 
 MAIN = "darts-digits"

@@ -26,7 +26,7 @@ from jaxnas.recipes import Recipe, SearchRecipe, Training
 from jaxnas.reports import ResumableReport, SearchReport, Seconds, StageReport, write_genotype
 from jaxnas.run_folder import CONFIG, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, NETWORK, RESULT, RunFolder, plain
 from jaxnas.search import TRAIN_BATCH, VALID_BATCH, Method, Restage, SearchState, draw, initial_state, search_step
-from jaxnas.spaces import BlockSpace, CellSpace, Genotype, Space, random_genotype, to_json, to_text
+from jaxnas.spaces import BlockSpace, Genotype, Space, random_genotype, to_json, to_text
 from jaxnas.stages import Part, carried, example_parts, first_part, next_part, pruned, stage_key
 from jaxnas.training import network_image_size, network_of, train
 
@@ -40,7 +40,7 @@ def search_network(recipe: SearchRecipe, dataset: Dataset, space: Space | None =
     size = network_image_size(recipe.augmentation, dataset)
     space = recipe.build_space() if space is None else space
     if isinstance(space, BlockSpace):
-        return supernet(space, ChainShape(dataset.classes, size), recipe.share)
+        return supernet(space, ChainShape(dataset.classes, size), recipe.share, recipe.dtype, recipe.rematerialise)
     shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, recipe.affine)
     return supernet(space, shape, recipe.share, recipe.dtype, recipe.rematerialise)
 
@@ -364,7 +364,7 @@ def dry_run(name: str, recipe: Recipe, dataset: Dataset, console: Console, profi
 def _result(
     name: str,
     recipe: Recipe,
-    space: CellSpace,
+    space: Space,
     rows: list[dict[str, Any]],
     searched: list[tuple[Part, Network]],
     seconds: Seconds,

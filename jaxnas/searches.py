@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 from jaxnas.data import Augmentation
@@ -122,20 +123,76 @@ SEARCHES: dict[str, SearchRecipe] = {
 }
 """What follows a paper's code, on CIFAR-10."""
 
-# Ours: small enough for a CPU, as darts-digits. The alphas' rate is raised because there are a hundred times fewer steps.
-_SMALL = SearchRecipe(
-    space="nb201",
-    channels=8,
-    cells=1,
-    epochs=10,
-    batch=32,
-    valid_order="shuffled",
+_PROXYLESS = SearchRecipe(
+    space="proxyless",
+    estimator="proxyless",
+    gates="full_v2",
+    epochs=120,
+    batch=256,
     order="weights_first",
+    weight_steps_per_alpha_step=5,
+    alphas_from_epoch=1,
+    warmup_epochs=40,
+    warmup_learning_rate=0.05,
+    learning_rate=0.025,
+    learning_rate_end=0.0,
+    cosine_every="step",
     nesterov=True,
-    alpha_learning_rate=6e-3,
+    weight_decay=4e-5,
+    clip=0.0,
+    label_smoothing=0.1,
+    alpha_learning_rate=1e-3,
+    alpha_b1=0.0,
+    alpha_weight_decay=0.0,
+    augmentation=Augmentation(flip=True, resized_crop=224, brightness=32 / 255, saturation=0.5),
 )
+
+MOBILE_SEARCHES: dict[str, SearchRecipe] = {
+    # mit-han-lab/proxylessnas at bf58b5c, search/imagenet_arch_search.py with its defaults. Without a target hardware they have
+    # no latency term, and neither has this. There the alphas have 50,000
+    # images, centre crops of them, and the weights the others; here both have halves, augmented alike.
+    "proxyless": _PROXYLESS,
+    # The same with --arch_algo rl: 300 updates in an epoch of 4,810 steps. There a path's reward is its accuracy and the
+    # baseline a running mean; here it is the loss, against the mean of the other paths, which is unbiased.
+    "proxyless-reinforce": dataclasses.replace(
+        _PROXYLESS, estimator="reinforce", gates="full_v2", paths=10, weight_steps_per_alpha_step=16
+    ),
+    # Wu et al., 2019: 100 classes of ImageNet (name a folder of them by --dataset), the weights alone for ten epochs, then in
+    # turns an epoch of the weights on 80 % of the images and one of the alphas on 20 %; here the alphas move in every fourth
+    # step, and both have halves. Adam's betas and where the alphas start are AnnaAraslanova/FBNet's. The paper's loss is
+    # weighted by the latency of a table: until one is given there is no such term. The augmentation is ours.
+    "fbnet": SearchRecipe(
+        space="fbnet",
+        estimator="snas",
+        temperature=5.0,
+        temperature_end=5 * math.exp(-0.045 * 89),
+        temperature_decay="exponential",
+        epochs=90,
+        batch=192,
+        order="weights_first",
+        weight_steps_per_alpha_step=4,
+        alphas_from_epoch=10,
+        learning_rate=0.1,
+        learning_rate_end=0.0,
+        weight_decay=1e-4,
+        clip=0.0,
+        alpha_mean=1 / 9,
+        alpha_learning_rate=0.01,
+        alpha_b1=0.9,
+        alpha_weight_decay=5e-4,
+        augmentation=Augmentation(flip=True, resized_crop=224),
+    ),
+}
+"""The searches of mobile networks, on ImageNet."""
+
+# Ours: small enough for a CPU, as darts-digits. The alphas' rate is raised because there are a hundred times fewer steps.
+_SMALL_STEPS = SearchRecipe(
+    epochs=10, batch=32, valid_order="shuffled", order="weights_first", nesterov=True, alpha_learning_rate=6e-3
+)
+_SMALL = dataclasses.replace(_SMALL_STEPS, space="nb201", channels=8, cells=1)
 # One path a step: each candidate learns in a fraction of the steps, hence at a higher rate and for longer.
-_SMALL_PATH = dataclasses.replace(_SMALL, epochs=20, learning_rate=0.1)
+_PATH: dict[str, Any] = {"epochs": 20, "learning_rate": 0.1}
+_SMALL_PATH = dataclasses.replace(_SMALL, **_PATH)
 _GATES: dict[str, Any] = {"alpha_b1": 0.0, "alpha_weight_decay": 0.0, "alphas_from_epoch": 1, "estimator": "proxyless"}
 
 SMALL_SEARCHES: dict[str, SearchRecipe] = {
@@ -152,6 +209,16 @@ SMALL_SEARCHES: dict[str, SearchRecipe] = {
     # ProxylessNAS's Adam (b1 = 0, no decay) and its pause in the first epoch.
     "proxyless-digits": dataclasses.replace(_SMALL_PATH, **_GATES),
     "proxyless-two-digits": dataclasses.replace(_SMALL_PATH, **_GATES, gates="two"),
+    "proxyless-mobile-digits": dataclasses.replace(_SMALL_STEPS, **_PATH, **_GATES, space="proxyless_tiny", width=0.5),
+    "fbnet-digits": dataclasses.replace(
+        _SMALL_STEPS,
+        space="fbnet_tiny",
+        width=0.5,
+        estimator="snas",
+        temperature=5.0,
+        temperature_end=0.09,
+        temperature_decay="exponential",
+    ),
     "pc-darts-digits": dataclasses.replace(
         _SMALL, estimator="pc_darts", share=4, learning_rate=0.1, learning_rate_end=0.0, alphas_from_epoch=3
     ),
@@ -185,9 +252,9 @@ SMALL_SEARCHES: dict[str, SearchRecipe] = {
 """A small variant of each method, on digits."""
 
 
-def with_training(searches: dict[str, SearchRecipe], like: Recipe, nb201: TrainRecipe) -> dict[str, Recipe]:
-    """Whole recipes: each search with the training of ``like``, in family nb201 with that family's."""
+def with_training(searches: dict[str, SearchRecipe], like: Recipe, **trains: TrainRecipe) -> dict[str, Recipe]:
+    """Whole recipes: each search with the training of ``like``, or with that of its family."""
     return {
-        name: dataclasses.replace(like, search=search, train=nb201 if search.build_space().family == "nb201" else like.train)
+        name: dataclasses.replace(like, search=search, train=trains.get(search.build_space().family, like.train))
         for name, search in searches.items()
     }

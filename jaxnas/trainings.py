@@ -33,21 +33,6 @@ _DARTS_IMAGENET = TrainRecipe(
 # PC-DARTS, train_imagenet.py: a warm-up where the batch is over 256.
 _PC_DARTS_IMAGENET = dataclasses.replace(_DARTS_IMAGENET, batch=1024, schedule="linear", learning_rate=0.5, warmup_epochs=5)
 
-_PROXYLESS_IMAGENET = TrainRecipe(
-    epochs=300,
-    batch=256,
-    learning_rate=0.05,
-    cosine_every="step",
-    nesterov=True,
-    weight_decay=4e-5,
-    clip=0.0,
-    label_smoothing=0.1,
-    auxiliary_weight=0.0,
-    drop_path=0.0,
-    dropout=0.1,
-    augmentation=Augmentation(flip=True, resized_crop=224, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
-)
-
 # NAS-Bench-201: AutoDL-Projects, configs/nas-benchmark/hyper-opts/200E.config; its first seed.
 _NB201 = Training(family="nb201", train=RECIPES["nb201-darts-v1"].train, seed=777)
 
@@ -83,17 +68,9 @@ TRAININGS: dict[str, Training] = {
         dataset="imagenet16-120.npz",
         train=dataclasses.replace(_NB201.train, augmentation=Augmentation(crop_padding=2, flip=True)),
     ),
-    # mit-han-lab/proxylessnas, search/imagenet_run_exp.py; dropout 0.2 for the cpu network, 0.3 for gpu and mobile_14. The
-    # reference has no weight decay on batch norms.
-    "proxyless-imagenet": Training(IMAGENET, "blocks", _PROXYLESS_IMAGENET),
-    # Ours: of any mobile network's depth, on images of 8 pixels.
-    "blocks-digits": Training(
-        "digits",
-        "blocks",
-        TrainRecipe(
-            epochs=20, batch=32, nesterov=True, auxiliary_weight=0.0, drop_path=0.0, augmentation=Augmentation(crop_padding=1)
-        ),
-    ),
+    "proxyless-imagenet": RECIPES["proxyless"].training,
+    # Of any mobile network's depth, on images of 8 pixels.
+    "blocks-digits": RECIPES["proxyless-mobile-digits"].training,
     # Ours: 3,124 steps that two cores of a CPU do in about ten minutes.
     "cifar10-ten-minutes": Training(
         train=TrainRecipe(

@@ -13,7 +13,6 @@ from jaxnas.data import Augmentation
 from jaxnas.errors import UserError
 from jaxnas.recipes import MAIN, RECIPES, NextStage, Recipe, SearchRecipe, Training, TrainRecipe, find, from_config
 from jaxnas.run_folder import plain
-from jaxnas.spaces import darts, drnas, gdas, nb201, robust_darts
 
 NO_COLOUR = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 CROP_AND_FLIP = {"crop_padding": 4, "flip": True, "cutout": 0, "resized_crop": 0, **NO_COLOUR}
@@ -240,19 +239,6 @@ def test_a_recipe_comes_back_from_its_json(name: str) -> None:
     assert from_config(config) == RECIPES[name]
 
 
-def test_spaces_by_name() -> None:
-    built = {
-        "darts": darts(),
-        "drnas": drnas(),
-        "nb201": nb201(),
-        "gdas": gdas(),
-        **{f"s{i}": robust_darts(i) for i in (1, 2, 3, 4)},
-    }
-    for name, space in built.items():
-        recipe: Any = {"space": name}
-        assert SearchRecipe(**recipe).build_space() == space
-
-
 def test_main_recipe_needs_no_download() -> None:
     assert find(MAIN).dataset == "digits"
 
@@ -263,6 +249,32 @@ REFUSED: dict[str, tuple[type, dict[str, Any], str]] = {
     "order": (SearchRecipe, {"order": "weight_first"}, "Did you mean weights_first?"),
     "hypergradient": (SearchRecipe, {"hypergradient": "second_order"}, "Unknown hypergradient 'second_order'"),
     "valid order": (SearchRecipe, {"valid_order": "shuffle"}, "Did you mean shuffled?"),
+    "channels of blocks": (
+        SearchRecipe,
+        {"space": "fbnet_small", "channels": 8},
+        "channels=8 is of cells, but space=fbnet_small is a chain of blocks, whose channels width multiplies. Its default is",
+    ),
+    "cells of blocks": (SearchRecipe, {"space": "fbnet", "cells": 3}, "cells=3 is of cells, but space=fbnet is a chain of"),
+    "partial blocks": (
+        SearchRecipe,
+        {"space": "fbnet", "estimator": "drnas", "share": 2},
+        "share=2 is of cells, but space=fbnet is a chain of blocks.",
+    ),
+    "affine blocks": (SearchRecipe, {"space": "fbnet", "affine": True}, "affine=True is of cells"),
+    "rematerialised blocks": (SearchRecipe, {"space": "fbnet", "rematerialise": True}, "rematerialise=True is of cells"),
+    "dropout of blocks": (SearchRecipe, {"space": "fbnet", "skip_dropout": 0.1}, "skip_dropout=0.1 is of cells"),
+    "skips of blocks": (SearchRecipe, {"space": "fbnet", "most_skips": 2}, "most_skips=2 limits DARTS's normal cells"),
+    "stages of blocks": (
+        SearchRecipe,
+        {"space": "fbnet", "next_stages": (NextStage(25, 5, 8),)},
+        "next_stages cannot serve space=fbnet, a chain of blocks.",
+    ),
+    "width of cells": (
+        SearchRecipe,
+        {"width": 0.5},
+        "width=0.5 is of blocks, but space=darts is of cells, whose width is channels. Its default is 1.0.",
+    ),
+    "width": (SearchRecipe, {"space": "fbnet", "width": 0.0}, "width must be positive, got 0.0."),
     "channels": (SearchRecipe, {"channels": 0}, "channels must be positive, got 0."),
     "clip of a search": (SearchRecipe, {"clip": -1.0}, "clip must not be negative, got -1.0."),
     "estimator": (SearchRecipe, {"estimator": "gads"}, "Unknown estimator 'gads'. Did you mean gdas"),

@@ -83,10 +83,7 @@ def _lines(part: Part, found: plan.Plan) -> Iterator[str]:
     steps = found.epochs * found.steps_per_epoch
     how = "loaded from the cache" if found.from_cache else "compiled"
     yield f"device    {found.kind} ({found.platform})"
-    yield (
-        f"supernet  {search.space}, C={search.channels}, {search.cells} cells: {found.parameters:,} parameters, "
-        f"{found.alphas} alphas"
-    )
+    yield (f"supernet  {search.space}, {search.size}: {found.parameters:,} parameters, {found.alphas} alphas")
     yield (
         f"forward   {found.multiply_adds['conv_linear']:,} multiply-adds an image in convolutions and linear layers; "
         f"{found.multiply_adds['nasbench201']:,} as NAS-Bench-201 counts"

@@ -24,10 +24,13 @@ from jaxnas.spaces.genotype import (
     to_text,
 )
 from jaxnas.spaces.membership import Space, check_fits, random_genotype
+from jaxnas.spaces.named import BLOCK_SPACES, CELL_SPACES, SpaceName, named_space
 from jaxnas.spaces.operations import NONE, SKIP
 from jaxnas.spaces.published import PUBLISHED
 
 __all__ = [
+    "BLOCK_SPACES",
+    "CELL_SPACES",
     "FBNET_SMALL_STRIDES",
     "NONE",
     "PROXYLESS_SMALL_STRIDES",
@@ -45,6 +48,7 @@ __all__ = [
     "MBConv",
     "Nb201Genotype",
     "Space",
+    "SpaceName",
     "block_genotype",
     "check_fits",
     "darts",
@@ -56,6 +60,7 @@ __all__ = [
     "gdas",
     "mbconv",
     "nb201",
+    "named_space",
     "nb201_family",
     "proxyless",
     "random_genotype",

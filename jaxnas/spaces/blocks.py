@@ -229,6 +229,13 @@ def divisible(channels: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * channels else rounded
 
 
+Stages = Sequence[tuple[int, int]]
+"""Channels and number of the blocks of each stage."""
+
+PROXYLESS_STAGES: Stages = ((24, 4), (40, 4), (80, 4), (96, 4), (192, 4), (320, 1))
+
+FBNET_STAGES: Stages = ((16, 1), (24, 4), (32, 4), (64, 4), (112, 4), (184, 4), (352, 1))
+
 PROXYLESS_STRIDES = (2, 2, 2, 2, 1, 2, 1)
 """Strides of ProxylessNAS's first convolution and of the first block of each stage, for ImageNet."""
 
@@ -242,12 +249,16 @@ FBNET_SMALL_STRIDES = (1, 1, 1, 2, 2, 1, 2, 1)
 """The same for images of 32x32 pixels (HW-NAS-Bench's FBNet on CIFAR-100, whose head has 1504 channels)."""
 
 
-def proxyless(width: float = 1.0, strides: Sequence[int] = PROXYLESS_STRIDES) -> BlockSpace:
+def proxyless(
+    width: float = 1.0, strides: Sequence[int] = PROXYLESS_STRIDES, head: int = 1280, stages: Stages = PROXYLESS_STAGES
+) -> BlockSpace:
     """The mobile space of ProxylessNAS (Cai et al., 2019; search/models/super_nets/super_proxyless.py): 21 blocks.
 
     Args:
       width: multiplier of all channels but the head's, which only grows.
-      strides: of the first convolution and of the first block of each of the six stages.
+      strides: of the first convolution and of the first block of each stage.
+      head: channels of the last convolution at a width of 1.
+      stages: the paper's six, or fewer or other ones.
 
     Raises:
       UserError: a width that is not positive, a wrong number of strides.
@@ -255,29 +266,32 @@ def proxyless(width: float = 1.0, strides: Sequence[int] = PROXYLESS_STRIDES) ->
     >>> proxyless().alphas, proxyless().size == 6**6 * 7**15
     (141, True)
     """
-    stem, *stages = _checked(width, strides, 7)
+    stem, *first_strides = _checked(width, strides, stages)
     blocks: list[Block] = []
     c_in = first = divisible(16 * width)
-    for channels, count, first_stride in zip((24, 40, 80, 96, 192, 320), (4, 4, 4, 4, 4, 1), stages, strict=True):
+    for (channels, count), first_stride in zip(stages, first_strides, strict=True):
         c_out = divisible(channels * width)
         for i in range(count):
             stride = 1 if i else first_stride
             passing = (NONE,) if stride == 1 and c_in == c_out else ()
             blocks.append(Block(c_out, stride, PROXYLESS_OPERATIONS + passing))
             c_in = c_out
-    head = divisible(1280 * width) if width > 1 else 1280
+    head = divisible(head * width) if width > 1 else head
     return BlockSpace(
         "proxyless", "proxyless", (divisible(32 * width), stem), (("3x3_MBConv1", first, 1),), tuple(blocks), head
     )
 
 
-def fbnet(width: float = 1.0, strides: Sequence[int] = FBNET_STRIDES, head: int = 1984) -> BlockSpace:
+def fbnet(
+    width: float = 1.0, strides: Sequence[int] = FBNET_STRIDES, head: int = 1984, stages: Stages = FBNET_STAGES
+) -> BlockSpace:
     """The space of FBNet (Wu et al., 2019): 22 blocks with nine candidates each.
 
     Args:
       width: multiplier of all channels but the head's, which only grows.
-      strides: of the first convolution and of the first block of each of the seven stages.
+      strides: of the first convolution and of the first block of each stage.
       head: channels of the last convolution at a width of 1.
+      stages: the paper's seven, or fewer or other ones.
 
     Raises:
       UserError: a width that is not positive, a wrong number of strides.
@@ -285,18 +299,20 @@ def fbnet(width: float = 1.0, strides: Sequence[int] = FBNET_STRIDES, head: int 
     >>> fbnet().alphas, fbnet().size == 9**22
     (198, True)
     """
-    stem, *stages = _checked(width, strides, 8)
+    stem, *first_strides = _checked(width, strides, stages)
     blocks = tuple(
         Block(divisible(channels * width), 1 if i else stride, FBNET_OPERATIONS)
-        for channels, count, stride in zip((16, 24, 32, 64, 112, 184, 352), (1, 4, 4, 4, 4, 4, 1), stages, strict=True)
+        for (channels, count), stride in zip(stages, first_strides, strict=True)
         for i in range(count)
     )
     return BlockSpace("fbnet", "fbnet", (divisible(16 * width), stem), (), blocks, divisible(head * max(width, 1.0)))
 
 
-def _checked(width: float, strides: Sequence[int], count: int) -> Sequence[int]:
+def _checked(width: float, strides: Sequence[int], stages: Stages) -> Sequence[int]:
     if not 0 < width < math.inf:
         raise UserError(f"width multiplies channels and must be positive, got {width}.")
-    if len(strides) != count:
-        raise UserError(f"strides are those of the first convolution and of {count - 1} stages, got {len(strides)}: {strides}.")
+    if len(strides) != 1 + len(stages):
+        raise UserError(
+            f"strides are those of the first convolution and of {len(stages)} stages, got {len(strides)}: {strides}."
+        )
     return strides
