@@ -233,7 +233,7 @@ def _check_skips(search: SearchRecipe) -> None:
     space = search.build_space()
     if not 0 <= search.most_skips < ANY_SKIPS:
         raise UserError(f"most_skips must be between 0 and {ANY_SKIPS} (any number), got {search.most_skips}.")
-    if space.family != "darts" or space.conventions != "darts":
+    if not isinstance(space, CellSpace) or space.family != "darts" or space.conventions != "darts":
         raise UserError(f"most_skips={search.most_skips} limits DARTS's normal cells: it cannot serve space={search.space}.")
 
 

@@ -212,6 +212,9 @@ SMALL_SEARCHES: dict[str, SearchRecipe] = {
     "proxyless-mobile-digits": dataclasses.replace(_SMALL_STEPS, **_PATH, **_GATES, space="proxyless_tiny", width=0.5),
     "fbnet-digits": dataclasses.replace(
         _SMALL_STEPS,
+        epochs=30,
+        learning_rate=0.1,
+        alpha_learning_rate=0.02,
         space="fbnet_tiny",
         width=0.5,
         estimator="snas",

@@ -15,7 +15,7 @@ from jaxnas.errors import UserError, did_you_mean
 from jaxnas.estimators import ESTIMATORS, start
 from jaxnas.recipes import MAIN, Recipe, Training, from_config
 from jaxnas.run_folder import ALPHAS, CONFIG, GENOTYPE_JSON, NETWORK, read_arrays, read_json
-from jaxnas.spaces import PUBLISHED, Genotype, from_text, read
+from jaxnas.spaces import PUBLISHED, CellSpace, Genotype, from_text, read
 from jaxnas.stages import gathered
 from jaxnas.training import compile_evaluation, network_of
 from jaxnas.trainings import find
@@ -110,7 +110,7 @@ def derived_genotype(folder: Path) -> Genotype:
         return _genotype_of(folder)
     search, space = recipe.search, recipe.search.build_space()
     alphas = read_arrays(folder / ALPHAS, start(search, space, jax.random.key(0)))
-    if search.next_stages:
+    if search.next_stages and isinstance(space, CellSpace):
         space, alphas = gathered(space, alphas)
     return derive(space, alphas, search.most_skips)
 
