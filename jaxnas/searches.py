@@ -149,18 +149,17 @@ _PROXYLESS = SearchRecipe(
 
 MOBILE_SEARCHES: dict[str, SearchRecipe] = {
     # mit-han-lab/proxylessnas at bf58b5c, search/imagenet_arch_search.py with its defaults. Without a target hardware they have
-    # no latency term, and neither has this. There the alphas have 50,000
-    # images, centre crops of them, and the weights the others; here both have halves, augmented alike.
+    # no latency term, and neither has this. There the alphas have 50,000 images, centre crops of them, and the weights the
+    # others; here both have halves, augmented alike.
     "proxyless": _PROXYLESS,
     # The same with --arch_algo rl: 300 updates in an epoch of 4,810 steps. There a path's reward is its accuracy and the
     # baseline a running mean; here it is the loss, against the mean of the other paths, which is unbiased.
-    "proxyless-reinforce": dataclasses.replace(
-        _PROXYLESS, estimator="reinforce", gates="full_v2", paths=10, weight_steps_per_alpha_step=16
-    ),
-    # Wu et al., 2019: 100 classes of ImageNet (name a folder of them by --dataset), the weights alone for ten epochs, then in
-    # turns an epoch of the weights on 80 % of the images and one of the alphas on 20 %; here the alphas move in every fourth
-    # step, and both have halves. Adam's betas and where the alphas start are AnnaAraslanova/FBNet's. The paper's loss is
-    # weighted by the latency of a table: until one is given there is no such term. The augmentation is ours.
+    "proxyless-reinforce": dataclasses.replace(_PROXYLESS, estimator="reinforce", paths=10, weight_steps_per_alpha_step=16),
+    # Wu et al., 2019, as its two re-implementations repeat it: 100 classes of ImageNet (name a folder of them by --dataset),
+    # the weights alone for ten epochs, then in turns an epoch of the weights on 80 % of the images and one of the alphas on
+    # 20 %; here the alphas move in every fourth step, and both have halves. Adam's betas and where the alphas start are
+    # AnnaAraslanova/FBNet's. The paper's loss is weighted by the latency of a table: until one is given there is no such
+    # term. The augmentation is ours.
     "fbnet": SearchRecipe(
         space="fbnet",
         estimator="snas",
