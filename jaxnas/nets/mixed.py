@@ -185,7 +185,8 @@ def _runner(
         carry, kept = run_edges(*inputs)
         # A residual is made of arrays: what is wanted is said by the keys that there are.
         wanted = {name: () for name, tree in zip(("weights", "mixture"), primals, strict=False) if _is_perturbed(tree)}
-        states = carry[0] if chained else None
+        # What no edge starts from, as a cell's output, is not read on the way back.
+        states = carry[0][: sources_of.max() + 1] if chained else None
         return carry, (weights, mixture, sources, states, statistics, key_data, scalars, kept, wanted)
 
     def backward(residuals: Any, cotangents: Any) -> Any:

@@ -126,6 +126,14 @@ def test_only_what_is_active_runs() -> None:
     assert not np.isfinite(gradient(weights, everywhere, without | (np.arange(9).reshape(3, 3) == 4))[0])
 
 
+def test_only_states_that_an_edge_starts_from_are_kept() -> None:
+    graph, weights, statistics = edges()
+    x = jnp.asarray(RNG.normal(size=(SIZE, C, SIZE * N)))
+    _, pull = jax.vjp(lambda x: scanned(graph, weights, statistics, jnp.ones((3, 3)), x), x)
+    kept = [leaf.shape for leaf in jax.tree.leaves(pull) if leaf.shape[1:] == x.shape]
+    assert max(states for states, *_ in kept) == 2  # Not the third, the cell's output.
+
+
 @pytest.mark.parametrize("space", [nb201_family("n", ("none", "skip_connect", "nor_conv_1x1"), nodes=2), "darts"])
 def test_active_weights_are_those_with_a_gradient(space: Any) -> None:
     """On every stack: the mask that is computed from the mixture, and where the gradient of a loss is not zero."""
