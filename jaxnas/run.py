@@ -255,7 +255,7 @@ def run(
     began = time.perf_counter()
     searched, state = search_parts(recipe, dataset, network, console, folder, seconds, profile_folder=profile_folder)
     seconds.search = time.perf_counter() - began - seconds.trace - seconds.compile
-    genotype = _chosen(recipe, *searched[-1], dataset, state)
+    genotype, _ = chosen(recipe, *searched[-1], dataset, state)
     write_genotype(folder, genotype, space.name)
     console.genotype(genotype)
 
@@ -272,14 +272,21 @@ def run(
     return result
 
 
-def _chosen(recipe: Recipe, part: Part, network: Network, dataset: Dataset, state: SearchState) -> Genotype:
-    """The genotype of the strongest alphas, or of the highest accuracy where the estimator leaves that to the weights."""
+def chosen(
+    recipe: Recipe, part: Part, network: Network, dataset: Dataset, state: SearchState
+) -> tuple[Genotype, np.ndarray | None]:
+    """What a search found, by its last stage and state.
+
+    Returns:
+      The genotype of the strongest alphas, and None; or, where the estimator leaves the choice to the weights, the genotype of
+      the highest accuracy and the accuracies of all that were compared.
+    """
     estimator = recipe.search.estimator
     if not ESTIMATORS[estimator].selects:
-        return part.genotype(state.alphas)
+        return part.genotype(state.alphas), None
     compared = selection.candidates(estimator, part.space, state.alphas, recipe.seed)
     key = jax.random.fold_in(jax.random.key(recipe.seed), 5)  # The search draws by 0 to 4.
-    return selection.best(compared, part.space, network, state.weights, dataset, key)[0]
+    return selection.best(compared, part.space, network, state.weights, dataset, key)
 
 
 def train_only(

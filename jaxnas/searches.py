@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from jaxnas.data import Augmentation
-from jaxnas.recipe import NextStage, Recipe, SearchRecipe, TrainRecipe
+from jaxnas.recipe import ANY_SKIPS, NextStage, Recipe, SearchRecipe, TrainRecipe
 
 CROP_AND_FLIP = Augmentation(crop_padding=4, flip=True)
 
@@ -234,15 +234,20 @@ SMALL_SEARCHES: dict[str, SearchRecipe] = {
         next_stages=(NextStage(epochs=5, operations=3, cells=1, share=2),),
         between_stages="carried",
     ),
+    # In a cell of NAS-Bench-201: two programs of DARTS's candidates compile for minutes. Without the limit on skip connections,
+    # which is DARTS's cells'.
     "p-darts-digits": dataclasses.replace(
         SEARCHES["p-darts"],
-        channels=4,
-        cells=3,
-        epochs=4,
+        space="nb201",
+        channels=8,
+        cells=1,
+        epochs=8,
         batch=32,
+        learning_rate=0.1,
         alpha_learning_rate=6e-3,
-        alphas_from_epoch=1,
-        next_stages=(NextStage(epochs=4, operations=4, cells=4, skip_dropout=0.4),),
+        alphas_from_epoch=2,
+        most_skips=ANY_SKIPS,
+        next_stages=(NextStage(epochs=8, operations=3, cells=2, skip_dropout=0.4),),
         augmentation=Augmentation(),
     ),
     "sdarts-rs-digits": dataclasses.replace(_SMALL, estimator="sdarts_rs", radius=0.03, radius_end=0.3),

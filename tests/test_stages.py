@@ -326,7 +326,7 @@ def test_stages_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> Non
         cli.main(["search", "p-darts-digits", "--search.next-stages.0.operations", "9"])
     assert done.value.code == 2
     told = " ".join(capsys.readouterr().err.split())
-    assert "next_stages.0.operations=9: an edge of space darts has 8 candidates before that stage" in told
+    assert "next_stages.0.operations=9: an edge of space nb201 has 5 candidates before that stage" in told
 
 
 @pytest.mark.slow
