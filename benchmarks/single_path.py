@@ -1,16 +1,24 @@
 """Step time and temporary memory of estimators that run one path, relative to DARTS in the same space.
 
-    python benchmarks/single_path.py [--channels 16] [--cells 5] [--batch 32] [--size 32] [--steps 100]
+    python benchmarks/single_path.py relative [--estimators softmax gdas ...] [--steps 100]
+    python benchmarks/single_path.py growth [--estimators gdas ...]
 
-The space is NAS-Bench-201's, and one of its topology with 4 and with 8 candidates. A step is a whole one, the weights' update
-and the alphas' (ProxylessNAS moves these in every fifth step, as its code does), on one batch of random images, from alphas
-that are all 0; the time is the mean of consecutive steps. Temporary bytes are XLA's: weights, optimizer states and images are
-not in them. Writes ``results/single_path.json`` beside this file.
+``relative``: the space is NAS-Bench-201's at C=16, N=5, batch 32. A step is a whole one, the weights' update and the alphas'
+(ProxylessNAS moves these in every fifth step, as its code does), on one batch of random images, from alphas that are all 0;
+the time is the mean of consecutive steps. Temporary bytes are XLA's: what a step is given and returns - weights, optimizer
+states, images - is not in them.
+
+``growth``: temporary bytes in the same topology with 4 and with 8 candidates, compiled, not run. They hold copies in the form
+of the weights, too: gradients, and the stacks in which equal cells are scanned. These grow with the candidates whatever runs.
+``of_images`` leaves them out: it is twice what the temporaries lose when the batch is halved, hence the part that is
+proportional to the number of images. Both are recorded.
+
+Each command replaces its own entries of ``results/single_path.json`` beside this file, and a ratio is only of entries that
+are there.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -29,6 +37,9 @@ from jaxnas.recipe import SearchRecipe
 from jaxnas.run_folder import environment
 from jaxnas.search import initial_state, search_step
 from jaxnas.spaces import CellSpace, nb201, nb201_family
+
+SHAPE, BATCH = Shape(channels=16, cells=5, classes=10, image_size=32), 32
+RECORD = Path(__file__).parent / "results" / "single_path.json"
 
 RECIPES = {
     "softmax": SearchRecipe(space="nb201", order="weights_first"),
@@ -52,44 +63,71 @@ EIGHT = (
 )
 
 
-def measured(recipe: SearchRecipe, space: CellSpace, shape: Shape, batch: int, steps: int) -> dict[str, float]:
-    """Milliseconds and temporary bytes of a step."""
-    network = supernet(space, shape)
+def compiled_step(recipe: SearchRecipe, space: CellSpace, batch: int) -> tuple[Any, Any, Any]:
+    """A search step's program, and the state and the batch that it is called with."""
+    network = supernet(space, SHAPE)
     method = methods.build(recipe, space, steps_per_epoch=1000)
     loss = cross_entropy(network)
     alphas = jax.tree.map(jnp.zeros_like, start(recipe, space, jax.random.key(0)))
     weights, statistics = network.init(jax.random.key(1))
-    state: Any = initial_state(method, jax.random.key(2), weights, alphas, statistics)
+    state = initial_state(method, jax.random.key(2), weights, alphas, statistics)
     rng = np.random.default_rng(0)
-    images = jnp.asarray(rng.normal(size=(batch, shape.image_size, shape.image_size, 3)), jnp.float32)
-    data = {"images": images, "labels": jnp.asarray(rng.integers(0, shape.classes, size=batch))}
-    step = jax.jit(search_step(method, loss, loss), donate_argnums=0).lower(state, data, data).compile()
-    memory = step.memory_analysis()
+    images = jnp.asarray(rng.normal(size=(batch, SHAPE.image_size, SHAPE.image_size, 3)), jnp.float32)
+    data = {"images": images, "labels": jnp.asarray(rng.integers(0, SHAPE.classes, size=batch))}
+    return jax.jit(search_step(method, loss, loss), donate_argnums=0).lower(state, data, data).compile(), state, data
+
+
+def temporary_bytes(step: Any) -> int:
+    """What XLA reserves for a program beside its inputs and outputs."""
+    return int(step.memory_analysis().temp_size_in_bytes)
+
+
+def mean_step_ms(step: Any, state: Any, data: Any, steps: int) -> float:
+    """Mean milliseconds of consecutive steps, after one that is not counted."""
     state, _ = step(state, data, data)
     jax.block_until_ready(state)
     began = time.perf_counter()
     for _ in range(steps):
         state, _ = step(state, data, data)
     jax.block_until_ready(state)
-    seconds = (time.perf_counter() - began) / max(steps, 1)
-    return {"step_ms": round(1e3 * seconds, 3), "temporary_bytes": int(memory.temp_size_in_bytes if memory else -1)}
+    return round(1e3 * (time.perf_counter() - began) / steps, 3)
 
 
-def main(channels: int = 16, cells: int = 5, batch: int = 32, size: int = 32, steps: int = 100) -> None:
-    """Measures everything; 0 steps: memory alone."""
-    shape = Shape(channels, cells, 10, size)
-    spaces = {"nb201": nb201(), "4 candidates": nb201_family("four", EIGHT[:4]), "8 candidates": nb201_family("eight", EIGHT)}
-    record: dict[str, Any] = {"settings": dataclasses.asdict(shape) | {"batch": batch, "steps": steps}, **environment()}
-    for label, space in spaces.items():
-        for name, recipe in RECIPES.items():
-            record.setdefault(label, {})[name] = found = measured(recipe, space, shape, batch, steps)
-            base = record[label]["softmax"]
-            shares = {f"{key}_to_softmax": round(value / base[key], 3) if base[key] else None for key, value in found.items()}
-            found |= {key: share for key, share in shares.items() if share is not None}
-            print(f"{label}, {name}: {found}", flush=True)
-    path = Path(__file__).parent / "results" / "single_path.json"
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+def relative(estimators: tuple[str, ...] = tuple(RECIPES), steps: int = 100) -> None:
+    """Measures time and memory on NAS-Bench-201, all estimators or those named."""
+    for name in estimators:
+        step, state, data = compiled_step(RECIPES[name], nb201(), BATCH)
+        found = {"temporary_bytes": temporary_bytes(step), "step_ms": mean_step_ms(step, state, data, steps)}
+        print(f"{name}: {found}", flush=True)
+        record("nb201", name, {**found, "steps": steps, **environment()})
+
+
+def growth(estimators: tuple[str, ...] = tuple(RECIPES)) -> None:
+    """Compares the memory with 4 and with 8 candidates, of all estimators or those named."""
+    spaces = {4: nb201_family("four", EIGHT[:4]), 8: nb201_family("eight", EIGHT)}
+    for name in estimators:
+        found: dict[str, Any] = {}
+        for candidates, space in spaces.items():
+            whole, half = (temporary_bytes(compiled_step(RECIPES[name], space, batch)[0]) for batch in (BATCH, BATCH // 2))
+            found[f"{candidates} candidates"] = {"temporary_bytes": whole, "of_images": 2 * (whole - half)}
+        four, eight = found.values()
+        found["ratio"] = {figure: round(eight[figure] / four[figure], 3) for figure in four}
+        print(f"{name}: {found}", flush=True)
+        record("growth", name, {**found, **environment()})
+
+
+def record(part: str, name: str, found: dict[str, Any]) -> None:
+    """Replaces an entry of the record, and the ratios that follow from it."""
+    content = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    content.setdefault(part, {})[name] = found
+    if "softmax" in content.get("nb201", {}):
+        base = content["nb201"]["softmax"]
+        content["relative to softmax"] = {
+            name: {figure: round(entry[figure] / base[figure], 3) for figure in ("step_ms", "temporary_bytes")}
+            for name, entry in content["nb201"].items()
+        }
+    RECORD.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.extras.subcommand_cli_from_dict({"relative": relative, "growth": growth})

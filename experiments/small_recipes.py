@@ -99,7 +99,7 @@ def table(record: dict[str, Any]) -> str:
         f"{versions}; dates in the [record](small_recipes.json)): every",
         "small recipe's search, without the training after it. Accuracy is that of the supernet in the last epoch, on the half",
         "that its weights did not learn from, unless the table says otherwise. Movement is the largest change of an alpha in",
-        "the row that moved least. Seconds include compilation. Other work ran on the machine and held these runs up at times, so",
+        "the row that moved least. Seconds include compilation. Other work ran on the machine and held these runs up at times:",
         "the seconds are upper bounds; CPU seconds are of all cores, without what a run waited.",
         "",
         "| recipe | seed | accuracy | least movement | seconds | CPU seconds | genotype |",
