@@ -110,9 +110,8 @@ def table(record: dict[str, Any]) -> str:
         movement = f"{entry['least_movement']:.4f}" if moves(entry["recipe"]) else "has no alphas to learn"
         accuracy = f"{entry['valid_accuracy']:.1%}{notes[entry['accuracy_of']]}"
         genotype = entry["genotype"].replace("|", "\\|")
-        lines.append(
-            f"| {entry['recipe']} | {entry['seed']} | {accuracy} | {movement} | {entry['seconds']:.0f} | `{genotype}` |"
-        )
+        seconds = f"{entry['seconds']:.0f} | {entry['cpu_seconds']:.0f}"
+        lines.append(f"| {entry['recipe']} | {entry['seed']} | {accuracy} | {movement} | {seconds} | `{genotype}` |")
     return "\n".join(lines) + "\n"
 
 
