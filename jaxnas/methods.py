@@ -15,7 +15,7 @@ from jaxnas import hypergradients
 from jaxnas.composition import check_pair
 from jaxnas.estimators import ESTIMATORS
 from jaxnas.nets import SKIP_DROPOUT
-from jaxnas.optimizers import adam, adam_by_entry, clipped, cosine, sgd
+from jaxnas.optimizers import adam, adam_by_entry, clipped, cosine, rising, sgd
 from jaxnas.recipe import SearchRecipe
 from jaxnas.search import Method, Scalars
 from jaxnas.spaces import Space
@@ -91,6 +91,8 @@ def _alpha_optimizer(recipe: SearchRecipe) -> optax.GradientTransformation:
 
 def _rate(recipe: SearchRecipe, steps_per_epoch: int) -> optax.Schedule:
     rate = cosine(recipe.learning_rate, recipe.learning_rate_end, recipe.epochs, steps_per_epoch, recipe.cosine_every)
+    if recipe.rising_epochs:
+        return rising(rate, recipe.learning_rate, recipe.rising_epochs, steps_per_epoch)
     if not recipe.warmup_epochs:
         return rate
     # ProxylessNAS, search/nas_manager.py, warm_up: a whole annealing to 0 before the search's own.

@@ -112,6 +112,20 @@ def cosine(
     return lambda step: jnp.where(jnp.less(step, warmup_steps), start * jnp.divide(step, warmup_steps), annealed(step))
 
 
+def rising(rate: optax.Schedule, start: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
+    """``rate``, but the e-th of the first epochs, from 0, runs at ``(e + 1) / epochs`` of ``start``.
+
+    The annealing is not put off: the epoch after the last of them runs at its own rate. Source: yuhuixu1993/PC-DARTS,
+    train_search_imagenet.py.
+
+    >>> rate = rising(cosine(0.5, 0.0, epochs=50, steps_per_epoch=1), 0.5, epochs=5, steps_per_epoch=1)
+    >>> [round(float(rate(epoch)), 6) for epoch in (0, 4, 5, 49)]
+    [0.1, 0.5, 0.487764, 0.000493]
+    """
+    rises = _by_table(start * np.arange(1, epochs + 1) / epochs, steps_per_epoch)
+    return lambda step: jnp.where(jnp.less(step, epochs * steps_per_epoch), rises(step), rate(step))
+
+
 LINEAR_TAIL = 5  # Epochs.
 
 

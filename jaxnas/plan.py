@@ -13,7 +13,7 @@ from jaxnas.data import Dataset
 from jaxnas.doctor import device_facts
 from jaxnas.feeding import compile_stage
 from jaxnas.recipes import Recipe, SearchRecipe
-from jaxnas.run import search_network, search_stage
+from jaxnas.run import search_data, search_network, search_stage
 from jaxnas.spaces import BLOCK_SPACES
 from jaxnas.stages import Part, first_part
 from jaxnas.training import network_image_size
@@ -91,14 +91,14 @@ def plan(recipe: Recipe, dataset: Dataset, part: Part | None = None) -> Plan:
 
     Args:
       recipe: as :func:`jaxnas.run.check` lets it through.
-      dataset: only its shapes and its normalisation count.
+      dataset: only its shapes, its normalisation and, where the recipe has shares, its labels count.
       part: the stage; the first by default.
 
     Raises:
       UserError: a size that the supernet cannot have.
     """
     part = first_part(recipe.search) if part is None else part
-    search, space = part.search, part.space
+    search, space, dataset = part.search, part.space, search_data(recipe, dataset)
     network = search_network(search, dataset, space)
     layers = by_layer(network, network_image_size(search.augmentation, dataset), space)
     stage = search_stage(recipe, dataset, network, part=part)

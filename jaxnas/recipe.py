@@ -1,4 +1,4 @@
-"""What a search and a training are made of, as frozen dataclasses that refuse what cannot be.
+"""What a search is made of, as frozen dataclasses that refuse what cannot be.
 
 A recipe is a frozen dataclass; a command's options replace its fields, and the resolved recipe is written to the run.
 """
@@ -19,8 +19,8 @@ from jaxnas.checks import (
 )
 from jaxnas.data import Augmentation
 from jaxnas.errors import UserError
-from jaxnas.optimizers import LINEAR_TAIL
-from jaxnas.spaces import BLOCK_SPACES, NONE, SKIP, CellSpace, Family, Space, SpaceName, named_space
+from jaxnas.spaces import BLOCK_SPACES, NONE, SKIP, CellSpace, Space, SpaceName, named_space
+from jaxnas.train_recipe import Training, TrainRecipe
 
 Estimator = Literal[
     "softmax", "gdas", "snas", "proxyless", "pc_darts", "drnas", "sdarts_rs", "sdarts_adv", "setn", "rsps", "reinforce"
@@ -69,6 +69,9 @@ class NextStage:
         return dataclasses.replace(search, **own, next_stages=(), between_stages="anew")
 
 
+HALF = 0.5
+"""The share of the training images that a search's weights have, and its alphas, where a recipe asks for no other."""
+
 ANY_SKIPS = 8
 """A DARTS cell keeps eight edges: to allow so many skip connections is to allow any number."""
 
@@ -83,6 +86,7 @@ class SearchRecipe:
       width: of blocks: multiplier of the space's channels.
       channels: of cells: C of the supernet.
       cells: cells of the supernet (darts family), or N, cells per stage (nb201 family).
+      template: darts family: the supernet's stem, DARTS's for small images or the one that halves those of ImageNet thrice.
       affine: nb201 family: scale and shift in the cells' batch norms.
       epochs, batch: length; every epoch has as many steps as the training half has full batches.
       estimator: from alphas to mixture, see :data:`jaxnas.estimators.ESTIMATORS`.
@@ -94,6 +98,8 @@ class SearchRecipe:
       divergence: drnas: factor of the Dirichlet's divergence from a flat one.
       radius, radius_end: sdarts: of the perturbation, in the first epoch and (never reached) after the last.
       paths: reinforce: drawn for one update of the alphas.
+      train_share, valid_share: of the training images of every class, drawn by the seed, those for the weights and those for
+        the alphas; at 0.5 each, which is the default, the halves that the data set fixes. Other shares are copied.
       valid_order: ``fresh`` draws every validation batch anew, as DARTS does; ``shuffled`` goes through the validation half
         once an epoch.
       hypergradient: first_order, unrolled (exact), finite_difference (the paper's), or implicit: neumann, conjugate_gradient.
@@ -105,6 +111,7 @@ class SearchRecipe:
       weight_steps_per_alpha_step, alphas_from_epoch: when the alphas move.
       warmup_epochs, warmup_learning_rate: epochs before those of the search, for the weights alone, from that rate to 0.
       learning_rate, learning_rate_end: of the weights, cosine.
+      rising_epochs: of the search's epochs the first, in which the rate rises, see :func:`jaxnas.optimizers.rising`.
       cosine_every: whether the rate changes every epoch (DARTS) or every step (AutoDL-Projects).
       momentum, nesterov, weight_decay, clip: of the weights' SGD; the clip is of the global norm, 0 for none.
       label_smoothing: of the weights' loss; the alphas' has none.
@@ -125,6 +132,7 @@ class SearchRecipe:
     width: float = 1.0
     channels: int = 16
     cells: int = 8
+    template: Literal["cifar", "imagenet"] = "cifar"
     affine: bool = False
     estimator: Estimator = "softmax"
     temperature: float = 1.0
@@ -139,6 +147,8 @@ class SearchRecipe:
     paths: int = 10
     epochs: int = 50
     batch: int = 64
+    train_share: float = HALF
+    valid_share: float = HALF
     valid_order: Literal["fresh", "shuffled"] = "fresh"
     hypergradient: Literal["first_order", "unrolled", "finite_difference", "neumann", "conjugate_gradient"] = "first_order"
     unrolled_steps: int = 1
@@ -152,6 +162,7 @@ class SearchRecipe:
     warmup_learning_rate: float = 0.05
     learning_rate: float = 0.025
     learning_rate_end: float = 0.001
+    rising_epochs: int = 0
     cosine_every: Literal["epoch", "step"] = "epoch"
     momentum: float = 0.9
     nesterov: bool = False
@@ -182,7 +193,7 @@ class SearchRecipe:
         check_not_negative(
             self, "learning_rate_end", "weight_decay", "alpha_weight_decay", "implicit_damping", "clip", "alpha_clip"
         )
-        check_not_negative(self, "divergence", "radius", "radius_end", "warmup_epochs")
+        check_not_negative(self, "divergence", "radius", "radius_end", "warmup_epochs", "rising_epochs")
         check_below_one(self, "label_smoothing", "skip_dropout")
         check_below_one(self, "momentum", "alpha_b1", "alpha_b2")
         for choice, own in (("hypergradient", _OF_HYPERGRADIENTS), ("estimator", _OF_ESTIMATORS)):
@@ -203,6 +214,14 @@ class SearchRecipe:
             raise UserError(
                 f"alphas_from_epoch={self.alphas_from_epoch}: with {self.epochs} epochs the alphas would never move."
             )
+        if self.rising_epochs >= self.epochs:
+            raise UserError(f"rising_epochs={self.rising_epochs} must be fewer than the {self.epochs} epochs.")
+        if self.rising_epochs and self.warmup_epochs:
+            raise UserError(
+                f"rising_epochs={self.rising_epochs} and warmup_epochs={self.warmup_epochs} are two kinds of warm-up: set one "
+                "to 0."
+            )
+        _check_shares(self)
         _check_skips(self)
         _check_stages(self)
 
@@ -221,9 +240,23 @@ def _check_sizes(search: SearchRecipe) -> None:
     if search.space in BLOCK_SPACES:
         what = f"is of cells, but space={search.space} is a chain of blocks"
         check_unused(search, f"{what}, whose channels width multiplies.", "channels", "cells")
-        check_unused(search, f"{what}.", "affine", "share", "skip_dropout", "rematerialise")
-    else:
-        check_unused(search, f"is of blocks, but space={search.space} is of cells, whose width is channels.", "width")
+        check_unused(search, f"{what}.", "template", "affine", "share", "skip_dropout", "rematerialise")
+        return
+    check_unused(search, f"is of blocks, but space={search.space} is of cells, whose width is channels.", "width")
+    if search.build_space().family != "darts":
+        check_unused(search, f"is of networks of family darts, but space={search.space} is of another.", "template")
+
+
+def _check_shares(search: SearchRecipe) -> None:
+    """Refuses shares of the training images that overlap or are not read."""
+    check_positive(search, "train_share", "valid_share")
+    if search.train_share + search.valid_share > 1 + 1e-9:  # Not more than rounding.
+        raise UserError(
+            f"train_share={search.train_share} and valid_share={search.valid_share} are more than 1 together, but no image may "
+            "be in both."
+        )
+    if search.order == "together":
+        check_unused(search, "is not read: order=together searches on all training images.", "train_share", "valid_share")
 
 
 def _check_skips(search: SearchRecipe) -> None:
@@ -252,8 +285,7 @@ def _check_stages(search: SearchRecipe) -> None:
             f"The alphas decide which candidates go on to the next stage, but estimator={search.estimator} lets the weights "
             "choose: leave out next_stages, or choose another estimator."
         )
-    if search.warmup_epochs:
-        raise UserError(f"warmup_epochs={search.warmup_epochs} is not defined for a search in stages: it must be 0.")
+    check_unused(search, "is not defined for a search in stages.", "warmup_epochs", "rising_epochs")
     if carried and search.skip_dropout:
         raise UserError(f"skip_dropout={search.skip_dropout} needs between_stages=anew, got carried.")
     names = {name for _, cell in space.cells for edge in cell.operations for name in edge}
@@ -287,90 +319,13 @@ def _check_stages(search: SearchRecipe) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainRecipe:
-    """How a derived network is trained, from scratch, on both halves of the training data.
-
-    Attributes:
-      template: the network's stem and auxiliary head: for small images, or for those of ImageNet (darts family).
-      channels, cells: of the derived network (C and L, or N in the nb201 family); a genotype of family blocks has its own.
-      epochs, batch: length.
-      schedule: of the learning rate: :func:`jaxnas.optimizers.cosine`, ``linear`` or ``exponential``.
-      learning_rate: its highest value.
-      learning_rate_end: cosine: the last value.
-      learning_rate_factor: exponential: from one epoch to the next.
-      cosine_every: cosine: whether the rate changes every epoch (DARTS) or every step.
-      warmup_epochs: cosine and linear: in which the rate grows, see there.
-      momentum, nesterov, weight_decay, clip: of SGD; a clip of 0 means none.
-      label_smoothing: share of the target that is spread evenly over all classes.
-      auxiliary_weight: of the auxiliary head's loss; 0 for no head.
-      drop_path: probability at the end of training, growing linearly by epoch from 0 (family darts).
-      dropout: probability before the classifier (family blocks).
-      augmentation: of the training images; where it crops and resizes, a test image's centre of the same size is evaluated.
-    """
-
-    template: Literal["cifar", "imagenet"] = "cifar"
-    channels: int = 36
-    cells: int = 20
-    epochs: int = 600
-    batch: int = 96
-    schedule: Literal["cosine", "linear", "exponential"] = "cosine"
-    learning_rate: float = 0.025
-    learning_rate_end: float = 0.0
-    learning_rate_factor: float = 0.97
-    cosine_every: Literal["epoch", "step"] = "epoch"
-    warmup_epochs: int = 0
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 3e-4
-    clip: float = 5.0
-    label_smoothing: float = 0.0
-    auxiliary_weight: float = 0.4
-    drop_path: float = 0.2
-    dropout: float = 0.0
-    augmentation: Augmentation = Augmentation()
-
-    def __post_init__(self) -> None:
-        check_known(self)
-        check_finite(self)
-        check_positive(self, "channels", "cells", "epochs", "batch", "learning_rate", "learning_rate_factor")
-        check_not_negative(self, "learning_rate_end", "warmup_epochs", "weight_decay", "clip", "auxiliary_weight")
-        check_below_one(self, "momentum", "label_smoothing", "drop_path", "dropout")
-        if self.warmup_epochs and self.schedule == "exponential":
-            raise UserError(f"warmup_epochs={self.warmup_epochs} needs schedule=cosine or linear, got exponential.")
-        if self.warmup_epochs >= self.epochs:
-            raise UserError(f"warmup_epochs={self.warmup_epochs} must be fewer than the {self.epochs} epochs.")
-        if self.schedule == "linear" and self.epochs <= LINEAR_TAIL:
-            raise UserError(f"schedule=linear needs more than {LINEAR_TAIL} epochs, got {self.epochs}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """The training of a genotype's network.
-
-    Attributes:
-      dataset: name of a dataset, see :func:`jaxnas.data.load`.
-      family: of the genotypes that the sizes are meant for.
-      train: how.
-      seed: of weights, order and augmentation.
-    """
-
-    dataset: str = "cifar10"
-    family: Family = "darts"
-    train: TrainRecipe = TrainRecipe()
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
-
-
-@dataclasses.dataclass(frozen=True)
 class Recipe:
-    """A search, the training of what it finds, and the random cells it is compared with.
+    """A search, the training of what it finds, and the random genotypes it is compared with.
 
     Attributes:
       dataset: name of a dataset, see :func:`jaxnas.data.load`.
       search, train: the two stages.
-      random_cells: genotypes drawn by the space's own rule, trained exactly as the found one.
+      random_cells: genotypes, of cells or of blocks, drawn by the space's own rule, trained exactly as the found one.
       seed: of everything.
     """
 

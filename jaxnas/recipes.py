@@ -10,8 +10,18 @@ from typing import Any
 
 from jaxnas.data import IMAGENET, Augmentation
 from jaxnas.errors import UserError, did_you_mean
-from jaxnas.recipe import NextStage, Recipe, SearchRecipe, Training, TrainRecipe
-from jaxnas.searches import CROP_AND_FLIP, DARTS, MOBILE_SEARCHES, NB201, SEARCHES, SMALL_SEARCHES, with_training
+from jaxnas.recipe import NextStage, Recipe, SearchRecipe
+from jaxnas.searches import (
+    CROP_AND_FLIP,
+    DARTS,
+    IMAGENET_SEARCHES,
+    MOBILE_SEARCHES,
+    NB201,
+    SEARCHES,
+    SMALL_SEARCHES,
+    with_training,
+)
+from jaxnas.train_recipe import Training, TrainRecipe
 
 __all__ = ["MAIN", "RECIPES", "NextStage", "Recipe", "SearchRecipe", "TrainRecipe", "Training", "find", "from_config"]
 
@@ -40,6 +50,24 @@ _NB201 = Recipe(
         augmentation=CROP_AND_FLIP,
     ),
 )
+
+# quark0/darts, cnn/train_imagenet.py; 250 epochs and C=48 are the paper's, the code's defaults are others.
+DARTS_IMAGENET = TrainRecipe(
+    template="imagenet",
+    channels=48,
+    cells=14,
+    epochs=250,
+    batch=128,
+    schedule="exponential",
+    learning_rate=0.1,
+    learning_rate_factor=0.97,
+    weight_decay=3e-5,
+    label_smoothing=0.1,
+    drop_path=0.0,
+    augmentation=Augmentation(flip=True, resized_crop=224, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
+)
+# PC-DARTS, train_imagenet.py: a warm-up where the batch is over 256.
+PC_DARTS_IMAGENET = dataclasses.replace(DARTS_IMAGENET, batch=1024, schedule="linear", learning_rate=0.5, warmup_epochs=5)
 
 # Ours: small enough for a CPU. The alphas' rate is raised because there are a hundred times fewer steps than in the paper.
 _DIGITS = Recipe(
@@ -131,6 +159,7 @@ RECIPES: dict[str, Recipe] = {
     "drnas": dataclasses.replace(
         _DARTS, seed=0, search=SEARCHES["drnas"], train=dataclasses.replace(_DARTS.train, batch=64, drop_path=0.3)
     ),
+    **with_training(IMAGENET_SEARCHES, Recipe(dataset=IMAGENET, train=PC_DARTS_IMAGENET)),
     # FBNet's own training could not be checked: its network is trained as ProxylessNAS's.
     **with_training(MOBILE_SEARCHES, _PROXYLESS),
     **with_training(SMALL_SEARCHES, _DIGITS, nb201=_SMALL_NB201.train, blocks=_SMALL_BLOCKS),

@@ -1,4 +1,4 @@
-"""One run: search a cell, derive its genotype, train the network it stands for, and random cells at the same budget."""
+"""One run: search, derive the genotype, train the network it stands for, and those of random genotypes at the same budget."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from jax import Array
 from jaxnas import estimators, methods, selection
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
-from jaxnas.data import Dataset, augment
+from jaxnas.data import Dataset, augment, with_shares
 from jaxnas.errors import UserError
 from jaxnas.estimators import ESTIMATORS
 from jaxnas.feeding import Stage, check_batch, epochs_of_steps, fresh_batches, index_batches
 from jaxnas.losses import cross_entropy
 from jaxnas.nets import ChainShape, Network, Shape, supernet
+from jaxnas.recipe import HALF
 from jaxnas.recipes import Recipe, SearchRecipe, Training
 from jaxnas.reports import ResumableReport, SearchReport, Seconds, StageReport, write_genotype
 from jaxnas.run_folder import CONFIG, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, NETWORK, RESULT, RunFolder, plain
@@ -29,6 +30,16 @@ from jaxnas.search import TRAIN_BATCH, VALID_BATCH, Method, Restage, SearchState
 from jaxnas.spaces import BlockSpace, Genotype, Space, random_genotype, to_json, to_text
 from jaxnas.stages import Part, carried, example_parts, first_part, next_part, pruned, stage_key
 from jaxnas.training import network_image_size, network_of, train
+
+
+def search_data(recipe: Recipe, dataset: Dataset) -> Dataset:
+    """The dataset with the two parts of its training images that a search uses: its own halves, or the recipe's shares.
+
+    Raises:
+      UserError: a class of which a part would have none.
+    """
+    shares = recipe.search.train_share, recipe.search.valid_share
+    return dataset if shares == (HALF, HALF) else with_shares(dataset, *shares, recipe.seed)
 
 
 def search_network(recipe: SearchRecipe, dataset: Dataset, space: Space | None = None) -> Network:
@@ -41,7 +52,7 @@ def search_network(recipe: SearchRecipe, dataset: Dataset, space: Space | None =
     space = recipe.build_space() if space is None else space
     if isinstance(space, BlockSpace):
         return supernet(space, ChainShape(dataset.classes, size), recipe.share, recipe.dtype, recipe.rematerialise)
-    shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, recipe.affine)
+    shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, recipe.affine, recipe.template)
     return supernet(space, shape, recipe.share, recipe.dtype, recipe.rematerialise)
 
 
@@ -62,7 +73,7 @@ def search_stage(
 
     Args:
       recipe: what to search, and how.
-      dataset: its two search halves are used, nothing else of it.
+      dataset: its two search halves are used, nothing else of it; they are those of :func:`search_data`.
       network: as from :func:`search_network`.
       steps: do at most so many steps of one epoch.
       build: makes the method of a recipe; one's own, to search with an estimator that recipes do not name.
@@ -202,11 +213,13 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
     """Refuses what could not run, before anything is written.
 
     Raises:
-      UserError: a batch larger than its split, a network that cannot be built, a method whose parts do not go together.
+      UserError: a batch larger than its split, a share without an image of a class, a network that cannot be built, a method
+        whose parts do not go together.
     """
     parts = example_parts(recipe.search, recipe.seed)
     for part in parts:
         methods.build(part.search, part.space, 1)
+    dataset = search_data(recipe, dataset)
     halves = {"training half of the search": dataset.search_train, "validation half of the search": dataset.search_valid}
     for half, split in halves.items():
         check_batch(recipe.search.batch, len(split.labels), half)
@@ -246,7 +259,7 @@ def run(
     """
     start = time.perf_counter()
     seconds = Seconds(imports=import_seconds)
-    space = recipe.search.build_space()
+    dataset, space = search_data(recipe, dataset), recipe.search.build_space()
     network = search_network(recipe.search, dataset)
     folder.settle(CONFIG, {"recipe": name, **plain(recipe)})
     folder.write_environment()
@@ -357,6 +370,7 @@ def _train_row(
 
 def dry_run(name: str, recipe: Recipe, dataset: Dataset, console: Console, profile_folder: Path | None = None) -> Genotype:
     """Two steps of every stage, so that errors show before hours are spent. Writes nothing but a profile, if asked."""
+    dataset = search_data(recipe, dataset)
     space, network = recipe.search.build_space(), search_network(recipe.search, dataset)
     console.first_screen(name, recipe, dataset, space, network)
     searched, state = search_parts(recipe, dataset, network, console, None, Seconds(), 2, profile_folder)

@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from jaxnas.data import Augmentation
-from jaxnas.recipe import ANY_SKIPS, NextStage, Recipe, SearchRecipe, TrainRecipe
+from jaxnas.recipe import ANY_SKIPS, NextStage, Recipe, SearchRecipe
+from jaxnas.train_recipe import TrainRecipe
 
 CROP_AND_FLIP = Augmentation(crop_padding=4, flip=True)
 
@@ -123,12 +124,38 @@ SEARCHES: dict[str, SearchRecipe] = {
 }
 """What follows a paper's code, on CIFAR-10."""
 
+IMAGENET_SEARCHES: dict[str, SearchRecipe] = {
+    # yuhuixu1993/PC-DARTS, train_search_imagenet.py and model_search_imagenet.py: K=2, alphas and betas from epoch 35 on, 10 %
+    # and 2.5 % of each class. There the alphas' part is gone through about four times an epoch; here each batch is drawn anew.
+    "pc-darts-imagenet": dataclasses.replace(
+        DARTS,
+        template="imagenet",
+        estimator="pc_darts",
+        share=2,
+        batch=1024,
+        train_share=0.1,
+        valid_share=0.025,
+        learning_rate=0.5,
+        learning_rate_end=0.0,
+        rising_epochs=5,
+        alpha_learning_rate=6e-3,
+        alpha_clip=5.0,
+        alphas_from_epoch=35,
+        augmentation=Augmentation(flip=True, resized_crop=224),
+    ),
+}
+"""The searches of cells on ImageNet."""
+
+_VALID = 50_000 / 1_281_167
+
 _PROXYLESS = SearchRecipe(
     space="proxyless",
     estimator="proxyless",
     gates="full_v2",
     epochs=120,
     batch=256,
+    train_share=1 - _VALID,
+    valid_share=_VALID,
     order="weights_first",
     weight_steps_per_alpha_step=5,
     alphas_from_epoch=1,
@@ -149,17 +176,16 @@ _PROXYLESS = SearchRecipe(
 
 MOBILE_SEARCHES: dict[str, SearchRecipe] = {
     # mit-han-lab/proxylessnas at bf58b5c, search/imagenet_arch_search.py with its defaults. Without a target hardware they have
-    # no latency term, and neither has this. There the alphas have 50,000 images, centre crops of them, and the weights the
-    # others; here both have halves, augmented alike.
+    # no latency term, and neither has this. There the alphas have 50 images of each class, centre crops of them, and the
+    # weights the others; here the alphas have as many in all, the same share of each class, and both are augmented alike.
     "proxyless": _PROXYLESS,
     # The same with --arch_algo rl: 300 updates in an epoch of 4,810 steps. There a path's reward is its accuracy and the
     # baseline a running mean; here it is the loss, against the mean of the other paths, which is unbiased.
     "proxyless-reinforce": dataclasses.replace(_PROXYLESS, estimator="reinforce", paths=10, weight_steps_per_alpha_step=16),
     # Wu et al., 2019, as its two re-implementations repeat it: 100 classes of ImageNet (name a folder of them by --dataset),
     # the weights alone for ten epochs, then in turns an epoch of the weights on 80 % of the images and one of the alphas on
-    # 20 %; here the alphas move in every fourth step, and both have halves. Adam's betas and where the alphas start are
-    # AnnaAraslanova/FBNet's. The paper's loss is weighted by the latency of a table: until one is given there is no such
-    # term. The augmentation is ours.
+    # 20 %; here the alphas move in every fourth step. Adam's betas and where the alphas start are AnnaAraslanova/FBNet's. The
+    # paper's loss is weighted by the latency of a table: until one is given there is no such term. The augmentation is ours.
     "fbnet": SearchRecipe(
         space="fbnet",
         estimator="snas",
@@ -168,6 +194,8 @@ MOBILE_SEARCHES: dict[str, SearchRecipe] = {
         temperature_decay="exponential",
         epochs=90,
         batch=192,
+        train_share=0.8,
+        valid_share=0.2,
         order="weights_first",
         weight_steps_per_alpha_step=4,
         alphas_from_epoch=10,

@@ -6,7 +6,7 @@ import dataclasses
 
 from jaxnas.data import IMAGENET, Augmentation
 from jaxnas.errors import UserError, did_you_mean
-from jaxnas.recipes import RECIPES, Training, TrainRecipe
+from jaxnas.recipes import DARTS_IMAGENET, PC_DARTS_IMAGENET, RECIPES, Training, TrainRecipe
 
 # quark0/darts at f276dd3, cnn/train.py. CIFAR-100 is trained alike.
 _DARTS = TrainRecipe(augmentation=Augmentation(crop_padding=4, flip=True, cutout=16))
@@ -14,24 +14,6 @@ _DARTS = TrainRecipe(augmentation=Augmentation(crop_padding=4, flip=True, cutout
 _LATER = dataclasses.replace(_DARTS, drop_path=0.3)
 # AutoDL-Projects at f46486e, configs/opts/NAS-CIFAR.config: 5 + 295 epochs. No clip.
 _GDAS = dataclasses.replace(_DARTS, epochs=300, warmup_epochs=5, nesterov=True, weight_decay=5e-4, clip=0.0)
-
-# quark0/darts, cnn/train_imagenet.py; 250 epochs and C=48 are the paper's, the code's defaults are others.
-_DARTS_IMAGENET = TrainRecipe(
-    template="imagenet",
-    channels=48,
-    cells=14,
-    epochs=250,
-    batch=128,
-    schedule="exponential",
-    learning_rate=0.1,
-    learning_rate_factor=0.97,
-    weight_decay=3e-5,
-    label_smoothing=0.1,
-    drop_path=0.0,
-    augmentation=Augmentation(flip=True, resized_crop=224, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.2),
-)
-# PC-DARTS, train_imagenet.py: a warm-up where the batch is over 256.
-_PC_DARTS_IMAGENET = dataclasses.replace(_DARTS_IMAGENET, batch=1024, schedule="linear", learning_rate=0.5, warmup_epochs=5)
 
 # NAS-Bench-201: AutoDL-Projects, configs/nas-benchmark/hyper-opts/200E.config; its first seed.
 _NB201 = Training(family="nb201", train=RECIPES["nb201-darts-v1"].train, seed=777)
@@ -46,19 +28,18 @@ TRAININGS: dict[str, Training] = {
     "gdas-cifar10": Training(train=_GDAS),
     # configs/opts/NAS-CIFAR-V2.config: 5 + 595 epochs.
     "gdas-cifar10-600": Training(train=dataclasses.replace(_GDAS, epochs=600, weight_decay=3e-4)),
-    "darts-imagenet": Training(IMAGENET, train=_DARTS_IMAGENET),
-    "pc-darts-imagenet": Training(IMAGENET, train=_PC_DARTS_IMAGENET),
+    "darts-imagenet": Training(IMAGENET, train=DARTS_IMAGENET),
     # P-DARTS's code lets the last five rates grow, against what it says of them; here they fall, as in PC-DARTS.
     "p-darts-imagenet": Training(
-        IMAGENET, train=dataclasses.replace(_PC_DARTS_IMAGENET, batch=256, learning_rate=0.1, warmup_epochs=0)
+        IMAGENET, train=dataclasses.replace(PC_DARTS_IMAGENET, batch=256, learning_rate=0.1, warmup_epochs=0)
     ),
     # DrNAS's warm-up takes its shares of the full rate: 0.5 in the fifth epoch, not 0.492.
-    "drnas-imagenet": Training(IMAGENET, train=dataclasses.replace(_PC_DARTS_IMAGENET, batch=768)),
+    "drnas-imagenet": Training(IMAGENET, train=dataclasses.replace(PC_DARTS_IMAGENET, batch=768)),
     # configs/opts/NAS-IMAGENET.config: 5 + 245 epochs. Without its lighting noise.
     "gdas-imagenet": Training(
         IMAGENET,
         train=dataclasses.replace(
-            _DARTS_IMAGENET, channels=50, batch=256, schedule="cosine", warmup_epochs=5, nesterov=True, clip=0.0
+            DARTS_IMAGENET, channels=50, batch=256, schedule="cosine", warmup_epochs=5, nesterov=True, clip=0.0
         ),
     ),
     "nb201-cifar10": _NB201,

@@ -211,3 +211,19 @@ def test_the_rate_of_dropout_behind_skip_connections_is_p_darts() -> None:
             assert float(found["skip_dropout"]) == pytest.approx(rate, rel=1e-6)
             assert float(found["temperature"]) == pytest.approx(3 - 2 * epoch / 24, rel=1e-6)
     assert "skip_dropout" not in methods.build(SearchRecipe(), SPACE, 4).scalars(jnp.asarray(0))
+
+
+def test_the_rate_of_pc_darts_on_imagenet_rises_in_five_epochs() -> None:
+    """The update of a weight at 0 by a gradient of 1 is the rate."""
+    method = methods.build(RECIPES["pc-darts-imagenet"].search, RECIPES["pc-darts-imagenet"].search.build_space(), 7)
+    start: Any = method.weight_optimizer.init(jnp.zeros(()))
+    clip, (decay, trace, schedule) = start
+    for epoch, rate in (
+        (0, 0.1),
+        (4, 0.5),
+        (5, 0.25 * (1 + math.cos(0.1 * math.pi))),
+        (49, 0.25 * (1 - math.cos(math.pi / 50))),
+    ):
+        state = clip, (decay, trace, schedule._replace(count=jnp.asarray(7 * epoch + 6)))
+        found: Any = method.weight_optimizer.update(jnp.ones(()), state, jnp.zeros(()))[0]
+        assert float(found) == pytest.approx(-rate, rel=1e-12)

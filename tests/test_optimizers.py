@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnas.optimizers import adam, clip_by_torch_norm, clipped, cosine, exponential, linear, sgd
+from jaxnas.optimizers import adam, clip_by_torch_norm, clipped, cosine, exponential, linear, rising, sgd
 
 Arrays = dict[str, np.ndarray]
 STEPS = 5
@@ -170,6 +170,16 @@ def test_the_warm_up_of_autodl_projects() -> None:
     for epoch in (0, 1, 4, 5, 6, 150, 294, 295, 299):
         for step in range(4):
             np.testing.assert_allclose(rate(4 * epoch + step), theirs(epoch, step / 4), rtol=1e-12)
+
+
+@pytest.mark.quick
+def test_the_rising_rate_of_pc_darts() -> None:
+    """Loop of train_search_imagenet.py, which sets the rate of five epochs and lets its scheduler go on."""
+    rate: Any = rising(cosine(0.5, 0.0, epochs=50, steps_per_epoch=3), 0.5, epochs=5, steps_per_epoch=3)
+    for epoch in range(50):
+        expected = 0.5 * (epoch + 1) / 5 if epoch < 5 else 0.5 * (1 + math.cos(math.pi * epoch / 50)) / 2
+        for step in (3 * epoch, 3 * epoch + 2):
+            np.testing.assert_allclose(rate(jnp.asarray(step)), expected, rtol=1e-12)
 
 
 @pytest.mark.quick

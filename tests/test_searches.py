@@ -1,4 +1,4 @@
-"""The searches of mobile networks against the values that the references' code and papers hold, and small ones run."""
+"""The searches on ImageNet against the values that the references' code and papers hold, and small ones run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from jaxnas import cli, run
 from jaxnas.console import Console
-from jaxnas.data import load
+from jaxnas.data import Augmentation, from_arrays, load
 from jaxnas.errors import UserError
 from jaxnas.estimators import start, temperature
 from jaxnas.recipes import Recipe, find
@@ -35,6 +35,8 @@ PROXYLESS_SEARCH = {
     "order": "weights_first",
     "epochs": 120,
     "batch": 256,
+    "train_share": (1_281_167 - 50_000) / 1_281_167,
+    "valid_share": 50_000 / 1_281_167,
     "warmup_epochs": 40,
     "warmup_learning_rate": 0.05,
     "learning_rate": 0.025,
@@ -84,6 +86,8 @@ PUBLISHED_BLOCKS: dict[str, dict[str, Any]] = {
         "epochs": 90,
         "alphas_from_epoch": 10,
         "weight_steps_per_alpha_step": 80 // 20,
+        "train_share": 0.8,
+        "valid_share": 0.2,
         "batch": 192,
         "learning_rate": 0.1,
         "momentum": 0.9,
@@ -94,6 +98,99 @@ PUBLISHED_BLOCKS: dict[str, dict[str, Any]] = {
         "alpha_weight_decay": 5e-4,
     },
 }
+
+
+# yuhuixu1993/PC-DARTS, train_search_imagenet.py and, of the augmentation and the split, its data preparation there.
+PC_DARTS_IMAGENET = {
+    "space": "darts",
+    "estimator": "pc_darts",
+    "share": 2,
+    "template": "imagenet",
+    "hypergradient": "first_order",
+    "order": "alphas_first",
+    "weight_steps_per_alpha_step": 1,
+    "channels": 16,
+    "cells": 8,
+    "epochs": 50,
+    "batch": 1024,
+    "train_share": 0.1,
+    "valid_share": 0.025,
+    "valid_order": "fresh",
+    "learning_rate": 0.5,
+    "learning_rate_end": 0.0,
+    "rising_epochs": 5,
+    "cosine_every": "epoch",
+    "momentum": 0.9,
+    "nesterov": False,
+    "weight_decay": 3e-4,
+    "clip": 5.0,
+    "label_smoothing": 0.0,
+    "alpha_mean": 0.0,
+    "alpha_deviation": 1e-3,
+    "alpha_learning_rate": 6e-3,
+    "alpha_b1": 0.5,
+    "alpha_b2": 0.999,
+    "alpha_weight_decay": 1e-3,
+    "alpha_clip": 5.0,
+    "alphas_from_epoch": 35,
+    "warmup_epochs": 0,
+    "skip_dropout": 0.0,
+    "augmentation": {
+        "crop_padding": 0,
+        "flip": True,
+        "cutout": 0,
+        "resized_crop": 224,
+        "brightness": 0.0,
+        "contrast": 0.0,
+        "saturation": 0.0,
+        "hue": 0.0,
+    },
+}
+
+
+@pytest.mark.quick
+def test_published_values_of_pc_darts_on_imagenet() -> None:
+    name = "pc-darts-imagenet"
+    recipe = find(name)
+    assert recipe.dataset == "imagenet"
+    assert {key: plain(recipe)["search"][key] for key in PC_DARTS_IMAGENET} == PC_DARTS_IMAGENET
+    assert (recipe.train.template, recipe.train.batch, recipe.train.learning_rate) == ("imagenet", 1024, 0.5)
+
+
+def tiny_imagenet() -> Any:
+    """Of four classes 40, 80, 40 and 44 images of noise, and a few of the test split."""
+    rng, labels = np.random.default_rng(0), np.repeat(np.arange(4), (40, 80, 40, 44))
+    images = [rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8) for count in (len(labels), 8)]
+    return from_arrays("tiny", images[0], labels, images[1], np.arange(8) % 4)
+
+
+def test_a_search_has_the_shares_of_its_recipe() -> None:
+    """A tenth and a fortieth of each class, in the stage that is compiled; its epochs have the steps of the tenth."""
+    recipe, dataset = changed("pc-darts-imagenet", batch=4, channels=4, cells=3, augmentation=Augmentation()), tiny_imagenet()
+    shared = run.search_data(recipe, dataset)
+    stage = run.search_stage(recipe, shared, run.search_network(recipe.search, shared))
+    assert np.bincount(stage.data["train"]["labels"]).tolist() == [4, 8, 4, 4]
+    assert np.bincount(stage.data["valid"]["labels"]).tolist() == [1, 2, 1, 2]  # 44 / 8 = 5.5: 6 together.
+    assert (stage.steps_per_epoch, stage.epochs) == (5, 50)
+    assert shared.train is dataset.train
+    halved = changed("darts-first-order")
+    assert run.search_data(halved, dataset) is dataset
+
+
+@pytest.mark.slow
+def test_a_dry_run_for_imagenet(tmp_path: Path) -> None:
+    """The supernet with the stems for ImageNet, its shares and its rate, in two steps of tiny images."""
+    dataset = tiny_imagenet()
+    splits = {"x_train": dataset.train.images, "y_train": dataset.train.labels}
+    np.savez(tmp_path / "tiny.npz", **splits, x_test=dataset.test.images, y_test=dataset.test.labels)
+    sizes = ("--search.channels", "4", "--search.cells", "3", "--train.channels", "4", "--train.cells", "3")
+    crops = ("--search.augmentation.resized-crop", "32", "--train.augmentation.resized-crop", "32")
+    batches = ("--search.batch", "4", "--train.batch", "4", "--train.auxiliary-weight", "0")
+    printed = call(
+        "search", "pc-darts-imagenet", "--dry-run", "--dataset", str(tmp_path / "tiny.npz"), *sizes, *crops, *batches
+    )
+    assert "20 train (weights), 6 valid (alphas)" in printed
+    assert "Dry run: two steps done" in printed
 
 
 @pytest.mark.quick
@@ -141,13 +238,15 @@ def test_a_run_on_blocks_but_for_its_steps(name: str, tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(run, "search_cell", search_without_steps)
     monkeypatch.setattr(run, "train", lambda *_: Trained({"w": jnp.ones(2)}, {}, 7, 0.25, 0.0, 0.0))
-    recipe, dataset, folder = find(name), load("digits"), tmp_path / "run"
+    recipe, dataset, folder = changed(name, train_share=0.8, valid_share=0.2), load("digits"), tmp_path / "run"
     run.check(recipe, dataset)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         result = run.run(name, recipe, dataset, RunFolder(folder), Console(), 0.0)
     space = recipe.search.build_space()
     assert f"supernet  width 0.5, {result['supernet_parameters']:,} parameters" in printed.getvalue()
     assert f"network   {recipe.train.epochs} epochs" in printed.getvalue()
+    for told in ("1,036 train (weights), 261 valid", "with 3 random networks, trained", "the found network is +0.00%"):
+        assert told in printed.getvalue()
     assert (result["space"], result["alphas"], len(result["random"])) == (space.name, space.alphas, 3)
     genotype = read(folder / "genotype.json")
     check_fits(genotype, space)

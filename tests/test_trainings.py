@@ -139,7 +139,8 @@ def test_a_recipes_second_stage_is_a_training() -> None:
     for name, recipe in RECIPES.items():
         training = find(name)
         assert (training.dataset, training.train, training.seed) == (recipe.dataset, recipe.train, recipe.seed)
-        assert training.family == ("nb201" if recipe.search.space == "nb201" else "darts")
+        blocks = recipe.search.space.startswith(("proxyless", "fbnet"))
+        assert training.family == ("nb201" if recipe.search.space == "nb201" else "blocks" if blocks else "darts")
 
 
 @pytest.mark.parametrize("name", TRAININGS)

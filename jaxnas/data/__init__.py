@@ -6,6 +6,7 @@ from jaxnas.data.cifar import cifar10, cifar100
 from jaxnas.data.dataset import Dataset, Split, check, class_counts, imbalance, moments
 from jaxnas.data.folder import image_folder
 from jaxnas.data.idx import fashion_mnist, mnist
+from jaxnas.data.shares import with_shares
 from jaxnas.data.sources import IMAGENET, NAMES, digits, load, stand_in
 from jaxnas.data.tfds import from_tfds
 
@@ -35,4 +36,5 @@ __all__ = [
     "normalise",
     "npz",
     "stand_in",
+    "with_shares",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxnas.data.dataset import Dataset, Split, check, halved, moments
 from jaxnas.data.labels import number_labels
+from jaxnas.data.shares import ranks
 from jaxnas.errors import UserError, did_you_mean
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -119,23 +120,10 @@ def _taken(split: Split, where: np.ndarray) -> Split:
     return Split(split.images[where], split.labels[where].astype(np.int32))
 
 
-def _ranks(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each image its place in a fixed random order of its class, its class's size, and a draw to break ties by.
-
-    The bits of a NumPy bit generator are promised never to change, those of its permutations are not.
-    """
-    draws = np.random.PCG64(0).random_raw(len(labels))
-    sizes = np.bincount(labels)
-    by_class = np.lexsort((draws, labels))
-    ranks = np.empty(len(labels), np.int64)
-    ranks[by_class] = np.arange(len(labels)) - (np.cumsum(sizes) - sizes)[labels[by_class]]
-    return ranks, sizes[labels], draws
-
-
 def _even_order(labels: np.ndarray) -> np.ndarray:
     """An order of the images in which every stretch holds the classes in nearly the shares that the whole does."""
-    ranks, sizes, draws = _ranks(labels)
-    return np.lexsort((draws, (2 * ranks + 1) / (2 * sizes)))
+    places, sizes, draws = ranks(labels)
+    return np.lexsort((draws, (2 * places + 1) / (2 * sizes)))
 
 
 def _set_aside(labels: np.ndarray, class_names: Sequence[str], name: str) -> np.ndarray:
@@ -147,8 +135,8 @@ def _set_aside(labels: np.ndarray, class_names: Sequence[str], name: str) -> np.
             f"{name} has no test split, and class {smallest!r} has {sizes.min()} images: at least 3 are needed for one in the "
             "test split and one in either half of a search. Give more images or a test split."
         )
-    ranks, sizes, _ = _ranks(labels)
-    return ranks < np.maximum(1, (sizes + 2) // 5)
+    places, sizes, _ = ranks(labels)
+    return places < np.maximum(1, (sizes + 2) // 5)
 
 
 def _refuse_test_on_training(train: Split, test: Split, name: str) -> None:

@@ -32,7 +32,7 @@ class Dataset:
       classes: number of labels.
       search_train: what a search fits the weights on.
       search_valid: what a search fits the architecture on.
-      train: ``search_train`` followed by ``search_valid``, what a derived network is trained on.
+      train: what a derived network is trained on; of a dataset as loaded, ``search_train`` followed by ``search_valid``.
       test: what a derived network is judged on, and nothing else.
       mean, std: of each channel, of pixel values scaled to 0..1.
       class_names: what each label stands for, in order; what :func:`jaxnas.data.load` gives always has them.

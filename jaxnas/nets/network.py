@@ -40,7 +40,7 @@ class Shape:
       classes: number of labels.
       image_size: height and width of the images, in pixels; a multiple of 4, in the template imagenet of 32.
       affine: family nb201: the cells' batch norms have scale and shift in search.
-      template: derived networks of family darts: DARTS's network for CIFAR or the one for ImageNet.
+      template: family darts: DARTS's network for CIFAR or the one for ImageNet.
 
     Raises:
       UserError: a number below its least, an image size that cannot be halved so often, an unknown template.

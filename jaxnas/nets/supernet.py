@@ -13,7 +13,7 @@ from jax import Array
 
 from jaxnas.errors import UserError
 from jaxnas.nets.chains import ChainShape, chain_supernet
-from jaxnas.nets.ends import Linear, cifar_stem
+from jaxnas.nets.ends import Linear, cifar_stem, imagenet_stems
 from jaxnas.nets.mixed import MixedEdge, MixedEdges
 from jaxnas.nets.network import Dtype, Network, Shape, network
 from jaxnas.nets.operations import BatchNorm, Convolution, FactorizedReduce, Pass, Relu, Style, build_operation, relu_conv_norm
@@ -91,15 +91,21 @@ class DartsCell(nnx.Module):
 class DartsSupernet(nnx.Module):
     """The search network of DARTS (cnn/model_search.py): reduction cells at one and two thirds of the depth.
 
+    In the template imagenet that of PC-DARTS (model_search_imagenet.py): the stems are wider than the first cells.
     By GDAS's conventions AutoDL-Projects' NASNetworkGDAS, whose N cells a stage are 3 N cells here.
     """
 
     def __init__(self, space: CellSpace, shape: Shape, share: int, rematerialise: bool) -> None:
         self.rematerialise = rematerialise
         width = 3 * shape.channels
-        self.stem = cifar_stem(width)
+        self.imagenet = shape.template == "imagenet"
+        if self.imagenet:
+            self.stem0, self.stem1 = imagenet_stems(width)
+        else:
+            self.stem = cifar_stem(width)
         c_previous_previous = c_previous = width
-        channels, after_reduction = shape.channels, False
+        # The second stem halves what the first gives out.
+        channels, after_reduction = shape.channels, self.imagenet
         cells, configurations, by_gdas = [], [], space.conventions == "gdas"
         for reduction in reductions(shape.cells):
             channels *= 2 if reduction else 1
@@ -118,7 +124,11 @@ class DartsSupernet(nnx.Module):
             inside = dataclasses.replace(context, key=jax.random.fold_in(context.key, index))
             return states[1], cell(*states, mixture["reduce" if cell.reduction else "normal"], inside)
 
-        states = (self.stem(x, context),) * 2
+        if self.imagenet:
+            s0 = self.stem0(x, context)
+            states = (s0, self.stem1(s0, context))
+        else:
+            states = (self.stem(x, context),) * 2
         for run in self.runs:
             states = run_cells([self.cells[i] for i in run], run.start, mixed, states, self.rematerialise)
         x = states[1]
@@ -221,7 +231,7 @@ def supernet(
       rematerialise: for gradients keep only what goes from cell to cell: less memory, one more forward pass.
 
     Raises:
-      UserError: a size or share that the network cannot have, or another template than ``cifar``.
+      UserError: a size, share or template that the network cannot have.
 
     >>> from jaxnas.spaces import darts
     >>> shape = Shape(channels=16, cells=8, classes=10)
@@ -236,8 +246,6 @@ def supernet(
         return chain_supernet(space, shape, dtype)
     if not isinstance(shape, Shape):
         raise UserError(f"Networks of cells have a Shape(channels, cells, classes, ...), got {shape}.")
-    if shape.template != "cifar":
-        raise UserError(f"Supernets are built in the template cifar, got template={shape.template!r}.")
     if share < 1 or shape.channels % share:
         raise UserError(f"One channel of {share} cannot be chosen of {shape.channels}: the share must divide the channels.")
     if space.family == "darts":
@@ -248,4 +256,6 @@ def supernet(
         if shape.channels % 2:
             raise UserError(f"A DARTS network needs an even number of channels, got {shape.channels}.")
         return network(lambda: DartsSupernet(space, shape, share, rematerialise), dtype)
+    if shape.template != "cifar":
+        raise UserError(f"NAS-Bench-201's supernet is built in the template cifar, got template={shape.template!r}.")
     return network(lambda: Nb201Supernet(space, shape, share, rematerialise), dtype)

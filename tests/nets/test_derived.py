@@ -230,7 +230,7 @@ def test_what_cannot_be_built_is_refused() -> None:
         derived(SMALL, imagenet, auxiliary=True)
     with pytest.raises(UserError, match="NAS-Bench-201's network is built in the template cifar"):
         derived(from_text("|none~0|"), imagenet)
-    with pytest.raises(UserError, match="Supernets are built in the template cifar"):
+    with pytest.raises(UserError, match="NAS-Bench-201's supernet is built in the template cifar"):
         supernet(nb201(), imagenet)
     with pytest.raises(UserError, match="halves images 5 times.*multiple of 32, got 240"):
         dataclasses.replace(imagenet, image_size=240)

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas.nets import Shape, derived
+from jaxnas.nets import Shape, derived, supernet
 from jaxnas.nets.ends import UnpaddedPool, whole_windows
 from jaxnas.nets.operations import Pass
 from jaxnas.nets.rows import from_rows, to_rows
-from jaxnas.spaces import DartsGenotype
+from jaxnas.spaces import DartsGenotype, darts_family
 
 N = 2
 CONTEXT: Any = Pass(N, True, jax.random.key(0))
@@ -61,19 +61,32 @@ def normalised(x: Any, weights: Any) -> Any:
     return unit * weights["weight"] + weights["bias"]
 
 
-def test_the_first_cell_reads_both_stems_for_imagenet() -> None:
-    skips = (("skip_connect", 0), ("skip_connect", 1))
-    net = derived(DartsGenotype(skips, (2,), skips, (2,)), Shape(4, 3, 5, 32, template="imagenet"))
+SKIPS = (("skip_connect", 0), ("skip_connect", 1))
+SPACE = darts_family("skips", ("skip_connect",), nodes=1)
+# A network for ImageNet with its mixture, and the width of its stems: a supernet's is that of three cells.
+FOR_IMAGENET = {
+    "derived": (derived(DartsGenotype(SKIPS, (2,), SKIPS, (2,)), Shape(4, 3, 5, 32, template="imagenet")), None, 4),
+    "supernet": (
+        supernet(SPACE, Shape(4, 3, 5, 32, template="imagenet")),
+        {kind: np.full((2, 1), 0.5) for kind in ("normal", "reduce")},
+        12,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FOR_IMAGENET)
+def test_the_first_cell_reads_both_stems_for_imagenet(kind: str) -> None:
+    net, mixture, width = FOR_IMAGENET[kind]
     with jax.enable_x64(True):
         weights, _ = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), net.init(jax.random.key(0)))
         images = jax.random.normal(jax.random.key(1), (N, 32, 32, 3), jnp.float64)
-        _, moments = jax.jit(net.forward)(weights, None, images, jax.random.key(0), {})
+        _, moments = jax.jit(net.forward)(weights, mixture, images, jax.random.key(0), {})
 
         stem0, stem1 = weights["stem0"]["layers"], weights["stem1"]["layers"]
         x = jax.nn.relu(normalised(convolved(images, stem0[0]["weight"]), stem0[1]))
         s0 = normalised(convolved(x, stem0[3]["weight"]), stem0[4])
         s1 = normalised(convolved(jax.nn.relu(s0), stem1[1]["weight"]), stem1[2])
-        assert (s0.shape, s1.shape) == ((N, 8, 8, 4), (N, 4, 4, 4))
+        assert (s0.shape, s1.shape) == ((N, 8, 8, width), (N, 4, 4, width))
 
         cell = weights["cells"][0]
         kernels = (cell["preprocess0"][name]["weight"][:, :, 0, 0] for name in ("conv_1", "conv_2"))

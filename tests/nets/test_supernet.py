@@ -33,6 +33,22 @@ def test_published_parameter_counts_of_darts(cells: int, classes: int, count: in
     assert supernet(darts(), Shape(16, cells, classes)).parameters == count
 
 
+@pytest.mark.quick
+def test_published_parameter_count_of_pc_darts_for_imagenet() -> None:
+    assert supernet(darts(), Shape(16, 8, 1000, 224, template="imagenet"), share=2).parameters == 956_512
+
+
+@pytest.mark.parametrize(("channels", "classes"), [(4, 10), (10, 2)])
+def test_what_the_stems_for_imagenet_have_more(channels: int, classes: int) -> None:
+    width = 3 * channels
+    stem = (27 + 2) * width
+    stems = (27 + 2) * (width // 2) + 9 * (width // 2) * width + 2 * width + 9 * width**2 + 2 * width
+    for_cifar, for_imagenet = (
+        supernet(darts(), Shape(channels, 5, classes, 32, template=template)).parameters for template in ("cifar", "imagenet")
+    )
+    assert for_imagenet - for_cifar == stems - stem
+
+
 @pytest.mark.parametrize(("channels", "cells", "classes"), [(4, 3, 10), (6, 8, 7), (10, 4, 2)])
 def test_parameter_counts_of_darts_follow_the_closed_form(channels: int, cells: int, classes: int) -> None:
     stem = (27 + 2) * 3 * channels
