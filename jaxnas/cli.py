@@ -19,7 +19,7 @@ from jaxnas.errors import UserError, did_you_mean
 
 USAGE = """usage: jaxnas VERB ...
 
-  search [RECIPE]         search a cell, train what was found and random cells beside it
+  search [RECIPE]         search, train what was found and random ones beside it
   plan [RECIPE]           what a search would need, before it runs, and whether it fits this device
   derive RUN              print the genotype of a run's alphas
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name

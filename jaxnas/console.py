@@ -15,7 +15,7 @@ from jaxnas.data import Dataset
 from jaxnas.nets import Network
 from jaxnas.recipes import NextStage, Recipe
 from jaxnas.run_folder import RunFolder
-from jaxnas.spaces import Genotype, Space, to_text
+from jaxnas.spaces import BLOCK_SPACES, Genotype, Space, to_text
 
 
 class Console:
@@ -59,7 +59,7 @@ class Console:
             "supernet": f"{search.size}, {network.parameters:,} parameters",
             **{f"stage {i}": _stage(stage) for i, stage in enumerate(search.next_stages, start=2)},
             "network": f"{size}{train.epochs} epochs, batch {train.batch}",
-            "compared": f"with {recipe.random_cells} random cells, trained alike",
+            "compared": f"with {recipe.random_cells} random {_kind(search.space)}s, trained alike",
         }
         for key, value in rows.items():
             self.note(f"{key:<10}{value}")
@@ -113,11 +113,12 @@ class Console:
         self.note(f"found {to_text(genotype)}")
 
     def last_screen(self, result: dict[str, Any], folder: RunFolder) -> None:
-        """Accuracies beside the random cells', the seconds, the genotype, the files."""
+        """Accuracies beside those of the random genotypes, the seconds, the genotype, the files."""
         found, random, seconds = result["found"], result["random"], result["seconds"]
+        kind = _kind(result["space"])
         table = rich.table.Table(box=None, pad_edge=False)
-        for column in ("cell", "test accuracy", "parameters", "training s"):
-            table.add_column(column, justify="left" if column == "cell" else "right")
+        for column in (kind, "test accuracy", "parameters", "training s"):
+            table.add_column(column, justify="left" if column == kind else "right")
         for row in (found, *random):
             table.add_row(row["cell"], f"{row['test_accuracy']:.2%}", f"{row['parameters']:,}", f"{row['train_seconds']:.1f}")
         self.out.print()
@@ -126,9 +127,10 @@ class Console:
             spread = (
                 "" if result["random_std"] is None else f" +- {result['random_std']:.2%} (sample deviation of {len(random)})"
             )
-            difference = found["test_accuracy"] - result["random_mean"]
-            self.note(f"random cells {result['random_mean']:.2%}{spread}; the found cell is {difference:+.2%} from their mean")
-            self.note(f"the search itself took {seconds['search']:.1f} s that the random cells did not need")
+            mean = result["random_mean"]
+            difference = found["test_accuracy"] - mean
+            self.note(f"random {kind}s {mean:.2%}{spread}; the found {kind} is {difference:+.2%} from their mean")
+            self.note(f"the search itself took {seconds['search']:.1f} s that the random {kind}s did not need")
         stages = ", ".join(f"{stage} {value:.1f}" for stage, value in seconds.items())
         self.note(f"seconds: {stages}")
         self.note(f"\n{found['genotype']}\n")
@@ -145,6 +147,11 @@ class Console:
         if self._bar is not None:
             self._bar.stop()
             self._bar = self._task = None
+
+
+def _kind(space: str) -> str:
+    """What is searched, in words."""
+    return "network" if space in BLOCK_SPACES else "cell"
 
 
 def _stage(stage: NextStage) -> str:

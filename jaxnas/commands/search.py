@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         profile: Path | None = None,
         json: JsonTarget = None,
     ) -> int:
-        """Search a cell.
+        """Search a cell, or a mobile network.
 
         Args:
           recipe: values of the recipe.
