@@ -67,7 +67,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "--data-dir), or --dataset tfds:NAME. All images must be squares of one size: 256x256 pixels",
     ),
     "option of a part": (["search", "--epochs", "4"], "Perhaps you meant: --search.epochs"),
-    "word not listed": (["search", "--search.space", "dart"], "('darts', 'drnas', 'nb201', 'gdas', 's1', 's2', 's3', 's4')"),
+    "word not listed": (["search", "--search.space", "dart"], "('darts', 'drnas', 'nb201', 'gdas', 's1', 's2', 's3', 's4', 'proxyless'"),
     "no number": (["search", "--search.epochs", "many"], "--search.epochs"),
     "no epochs": (["search", "--search.epochs", "0"], "epochs must be positive, got 0."),
     "no finite number": (["search", "--search.alpha-mean", "nan"], "alpha_mean must be a finite number, got nan."),
