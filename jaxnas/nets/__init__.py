@@ -5,7 +5,7 @@ from jaxnas.nets.chains import ChainShape
 from jaxnas.nets.derived import derived
 from jaxnas.nets.network import Network, Shape
 from jaxnas.nets.operations import SKIP_DROPOUT
-from jaxnas.nets.supernet import supernet
+from jaxnas.nets.supernet import reductions, supernet
 from jaxnas.nets.widening import Take, taken, takes
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Take",
     "active_weights",
     "derived",
+    "reductions",
     "stack_rows",
     "supernet",
     "taken",
