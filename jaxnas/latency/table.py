@@ -15,7 +15,7 @@ from jaxnas.errors import UserError, did_you_mean
 from jaxnas.latency.layers import layers
 from jaxnas.latency.scores import Scores
 from jaxnas.nets import ChainShape, Shape
-from jaxnas.spaces import Space
+from jaxnas.spaces import BlockSpace, Space
 from jaxnas.whole_files import write_whole
 
 FORMAT, VERSION, UNIT = "jaxnas latency table", 1, "ms"
@@ -45,7 +45,7 @@ class Row:
             value = getattr(self, name)
             if value is None and name == "spread":
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            if not _is_time(value):
                 raise UserError(f"{name} is {value!r}, it must be a number of milliseconds that is not negative")
         if self.count is not None and (isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1):
             raise UserError(f"count is {self.count!r}, it must be a positive integer")
@@ -77,14 +77,14 @@ class Table:
       batch: images at a time; None: not known.
       precision: such as ``float32``; None: not known.
       rows: by key.
-      intercept: milliseconds of every network beside its rows, which may be negative only where it was fitted.
-      shape: of kind ``edges``: fields of the networks' ``Shape`` or ``ChainShape``.
+      intercept: milliseconds of every network beside its rows.
+      shape: of kind ``edges``: :func:`shape_fields`.
       software: versions by name.
       source: how it was made, in words.
       checks: None where it was compared with no network.
 
     Raises:
-      UserError: an unknown kind, an intercept that is not a number or negative among layers, a batch below 1, no rows.
+      UserError: an unknown kind, an intercept that is negative or not a number, a batch below 1, no rows.
     """
 
     kind: Kind
@@ -104,18 +104,16 @@ class Table:
             raise UserError(f"Unknown kind {self.kind!r} of table. {did_you_mean(str(self.kind), get_args(Kind))}")
         if not self.rows:
             raise UserError("The table has no rows.")
-        if not _is_number(self.intercept) or (self.kind == "layers" and self.intercept < 0):
-            raise UserError(f"The table's intercept is {self.intercept!r}, it must be a number of milliseconds.")
+        if not _is_time(self.intercept):
+            raise UserError(f"The table's intercept is {self.intercept!r}, it must be a number of milliseconds, not negative.")
         if self.batch is not None and (isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1):
             raise UserError(f"The table's batch is {self.batch!r}, it must be a positive integer.")
         if (self.kind == "edges") != (self.shape is not None):
-            raise UserError(
-                "A table of kind 'edges' says the shape of the networks that it was fitted to, one of layers does not."
-            )
+            raise UserError("A table of kind 'edges' says the shape of the networks that it is of, one of layers does not.")
 
 
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+def _is_time(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and 0 <= value < math.inf
 
 
 def edge_key(kind: str, edge: int, operation: str) -> str:
@@ -127,14 +125,23 @@ def edge_key(kind: str, edge: int, operation: str) -> str:
     return f"{kind}/{edge}/{operation}"
 
 
-def shape_fields(shape: Shape | ChainShape) -> dict[str, Any]:
-    """What a table of kind ``edges`` stores of a shape: nothing that only a search reads.
+def shape_fields(space: Space, shape: Shape | ChainShape) -> dict[str, Any]:
+    """What a table of kind ``edges`` stores of the networks that it is of: sizes that its keys do not say.
 
-    >>> shape_fields(ChainShape(classes=10, image_size=32))
-    {'classes': 10, 'image_size': 32}
+    >>> from jaxnas.spaces import Block
+    >>> space = BlockSpace("one", "fbnet", (8, 1), (), (Block(16, 2, ("k3_e3", "k5_e3")),), 32)
+    >>> shape_fields(space, ChainShape(classes=10, image_size=32))
+    {'classes': 10, 'image_size': 32, 'stem': [8, 1], 'fixed': [], 'blocks': [[16, 2]], 'head': 32}
     """
     fields = dataclasses.asdict(shape)
     fields.pop("affine", None)  # Of the supernet's batch norms: the deployed ones are all alike.
+    if isinstance(space, BlockSpace):
+        fields |= {
+            "stem": list(space.stem),
+            "fixed": [list(block) for block in space.fixed],
+            "blocks": [[block.channels, block.stride] for block in space.blocks],
+            "head": space.head,
+        }
     return fields
 
 
@@ -152,7 +159,7 @@ def costs(table: Table, space: Space, shape: Shape | ChainShape) -> tuple[dict[s
     >>> space = nb201_family("one edge", ("none", "skip_connect"), nodes=1)
     >>> rows = {edge_key("cell", 0, "none"): Row(0.0), edge_key("cell", 0, "skip_connect"): Row(0.5)}
     >>> shape = Shape(channels=16, cells=5, classes=10)
-    >>> table = Table("edges", "one edge", "a phone", 1, "float32", rows, intercept=2.0, shape=shape_fields(shape))
+    >>> table = Table("edges", "one edge", "a phone", 1, "float32", rows, intercept=2.0, shape=shape_fields(space, shape))
     >>> costs(table, space, shape)
     ({'cell': array([[0. , 0.5]])}, 2.0)
     """
@@ -175,10 +182,13 @@ def _of_layers(table: Table, space: Space, shape: Shape | ChainShape) -> tuple[d
 
 def _of_edges(table: Table, space: Space, shape: Shape | ChainShape) -> tuple[dict[str, np.ndarray], float]:
     check_matches(table, space=space.name)
-    if shape_fields(shape) != table.shape:
+    wanted, found = shape_fields(space, shape), table.shape or {}
+    different = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
+    if different:
+        said = "; ".join(f"{name} is {found.get(name)} there, {wanted.get(name)} here" for name in different)
         raise UserError(
-            f"The table was fitted to networks of the shape {_words(table.shape or {})}, not {_words(shape_fields(shape))}: its "
-            "rows are of whole cells and hold for that shape alone. Make one for yours."
+            f"The table is of networks of another shape: {said}. Its rows are of whole edges and hold for its shape alone. Make "
+            "a table of yours."
         )
     keys = {
         kind: [[edge_key(kind, edge, name) for name in names] for edge, names in enumerate(cell.operations)]
@@ -190,10 +200,6 @@ def _of_edges(table: Table, space: Space, shape: Shape | ChainShape) -> tuple[di
         for edge, row in enumerate(edges):
             by_kind[kind][edge, : len(row)] = [table.rows[key].mean for key in row]
     return by_kind, float(table.intercept)
-
-
-def _words(fields: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in fields.items())
 
 
 def _check_rows(table: Table, space: Space, keys: Iterable[str]) -> None:
