@@ -1,5 +1,10 @@
-"""Latency of a space's networks: tables, their check against whole networks, and what predicts without a table."""
+"""Latency of a space's networks: tables, their check against whole networks, and what predicts without a table.
 
+What is fitted, imported or predicted is imported from its own file: it needs SciPy's optimizers or scikit-learn, which take
+seconds to import.
+"""
+
+from jaxnas.latency.encodings import Encoded, encode, has_path, reaching_output
 from jaxnas.latency.layers import Candidate, Layer, Layers, layers
 from jaxnas.latency.scores import Scores, scores
 from jaxnas.latency.table import Checks, Row, Table, check_matches, costs, edge_key, read, shape_fields, warning, write
@@ -7,6 +12,7 @@ from jaxnas.latency.table import Checks, Row, Table, check_matches, costs, edge_
 __all__ = [
     "Candidate",
     "Checks",
+    "Encoded",
     "Layer",
     "Layers",
     "Row",
@@ -15,7 +21,10 @@ __all__ = [
     "check_matches",
     "costs",
     "edge_key",
+    "encode",
+    "has_path",
     "layers",
+    "reaching_output",
     "read",
     "scores",
     "shape_fields",

@@ -11,8 +11,11 @@ from jaxnas.errors import UserError
 from jaxnas.nets import ChainShape, Shape, reductions
 from jaxnas.spaces import NONE, SKIP, BlockSpace, BlockStyle, CellSpace, Space
 
-LayerStyle = Literal["cells"] | BlockStyle
-"""By whose conventions a layer is built: the derived networks of cells have one, blocks have two."""
+LayerStyle = Literal["cells", "mobilenet_v3"] | BlockStyle
+"""By whose conventions a layer is built: the derived networks of cells have one, blocks have two.
+
+``mobilenet_v3`` is of published tables alone: jaxnas has no such space.
+"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,6 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from jaxnas.errors import UserError
 
@@ -74,6 +73,8 @@ def scores(measured: ArrayLike, predicted: ArrayLike) -> Scores:
         if broken.any():
             at = int(np.argmax(broken))
             raise UserError(f"The {name} latency of network {at} is {values[at]}: it cannot be scored. Leave the network out.")
+    from scipy import stats  # Not above: it takes two seconds, and a search that reads a table has no need of it.
+
     difference = predicted - measured
     spread = ((measured - measured.mean()) ** 2).sum()
     constant = np.ptp(measured) == 0 or np.ptp(predicted) == 0
