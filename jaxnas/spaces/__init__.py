@@ -23,7 +23,7 @@ from jaxnas.spaces.genotype import (
     to_json,
     to_text,
 )
-from jaxnas.spaces.membership import Space, check_fits, random_genotype
+from jaxnas.spaces.membership import Space, check_fits, darts_genotype, random_genotype
 from jaxnas.spaces.operations import NONE, SKIP
 from jaxnas.spaces.published import PUBLISHED
 
@@ -49,6 +49,7 @@ __all__ = [
     "check_fits",
     "darts",
     "darts_family",
+    "darts_genotype",
     "drnas",
     "fbnet",
     "from_json",
