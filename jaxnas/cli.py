@@ -24,6 +24,7 @@ USAGE = """usage: jaxnas VERB ...
   derive RUN              print the genotype of a run's alphas
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name
   evaluate RUN            test accuracy of a run's trained network
+  profile SPACE           a table of latencies of a space's networks on this device
   data NAME               what a data set holds, and a contact sheet of it
   doctor                  whether searches can run here, and what is missing
   verify golden FILE ...  compare with records of the reference implementations

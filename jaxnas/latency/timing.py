@@ -59,6 +59,10 @@ class Effort:
                 raise UserError(f"{name} must be a positive number, got {getattr(self, name)}.")
 
 
+EFFORT = Effort()
+"""What is enough for whole networks on a machine that does nothing else."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Timing:
     """What the rounds gave.
@@ -111,7 +115,7 @@ def runner(program: Compiled, weights: Any, x: Array) -> Run:
 
 def time_all(
     runs: Mapping[str, Run],
-    effort: Effort = Effort(),
+    effort: Effort = EFFORT,
     clock: Clock = time.perf_counter,
     report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Timing]:

@@ -10,6 +10,7 @@ from jaxnas.spaces.blocks import (
     MBConv,
     fbnet,
     mbconv,
+    mobile_small,
     proxyless,
 )
 from jaxnas.spaces.cell import Cell, CellSpace, Family, darts, darts_family, drnas, gdas, nb201, nb201_family, robust_darts
@@ -56,6 +57,7 @@ __all__ = [
     "from_text",
     "gdas",
     "mbconv",
+    "mobile_small",
     "nb201",
     "nb201_family",
     "proxyless",

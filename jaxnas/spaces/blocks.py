@@ -294,6 +294,18 @@ def fbnet(width: float = 1.0, strides: Sequence[int] = FBNET_STRIDES, head: int 
     return BlockSpace("fbnet", "fbnet", (divisible(16 * width), stem), (), blocks, divisible(head * max(width, 1.0)))
 
 
+def mobile_small() -> BlockSpace:
+    """Ours, for images of 32x32 pixels: six blocks in ProxylessNAS's style, two at each of three sizes.
+
+    >>> mobile_small().alphas, mobile_small().size == 6**3 * 7**3
+    (39, True)
+    """
+    blocks = []
+    for channels in (24, 40, 80):
+        blocks += [Block(channels, 2, PROXYLESS_OPERATIONS), Block(channels, 1, (*PROXYLESS_OPERATIONS, NONE))]
+    return BlockSpace("mobile_small", "proxyless", (16, 1), (("3x3_MBConv1", 16, 1),), tuple(blocks), 320)
+
+
 def _checked(width: float, strides: Sequence[int], count: int) -> Sequence[int]:
     if not 0 < width < math.inf:
         raise UserError(f"width multiplies channels and must be positive, got {width}.")
