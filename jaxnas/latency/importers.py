@@ -110,7 +110,14 @@ def _row(value: Any) -> Row:
         raise UserError(f"{error}.") from error
 
 
-def fbnet_json(path: Path, device: str, space: BlockSpace, shape: ChainShape) -> Table:
+def fbnet_json(
+    path: Path,
+    device: str,
+    space: BlockSpace,
+    shape: ChainShape,
+    batch: int | None = None,
+    precision: str | None = None,
+) -> Table:
     """A device's table of a JSON file of additive tables: ``base`` and ``delta`` ``[blocks][operations]``, in milliseconds.
 
     HW-NAS-Bench's tables of FBNet's space (Li et al., 2021) are published in sums only; the file has what these determine,
@@ -140,8 +147,8 @@ def fbnet_json(path: Path, device: str, space: BlockSpace, shape: ChainShape) ->
         "edges",
         space.name,
         device,
-        None,
-        None,
+        batch,
+        precision,
         rows,
         intercept=abs(found["base"]) if found["base"] == 0 else found["base"],  # Recovered sums have a zero of either sign.
         shape=shape_fields(space, shape),

@@ -187,8 +187,8 @@ def _of_edges(table: Table, space: Space, shape: Shape | ChainShape) -> tuple[di
     if different:
         said = "; ".join(f"{name} is {found.get(name)} there, {wanted.get(name)} here" for name in different)
         raise UserError(
-            f"The table is of networks of another shape: {said}. Its rows are of whole edges and hold for its shape alone. Make "
-            "a table of yours."
+            f"The table is of networks of another shape: {said}. Its rows are of whole edges and hold for its shape alone. "
+            "Make a table of yours."
         )
     keys = {
         kind: [[edge_key(kind, edge, name) for name in names] for edge, names in enumerate(cell.operations)]
