@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxnas.derive import one_hot_mixture, strengths
 from jaxnas.errors import UserError
+from jaxnas.latency.encodings import encode
 from jaxnas.latency.terms import Cost
 from jaxnas.spaces import NONE, BlockSpace, CellSpace, Genotype, Nb201Genotype, Space, block_genotype, darts_genotype
 
@@ -87,8 +88,9 @@ def within(value: float, limit: float) -> bool:
 def total(space: Space, cost: Cost, genotype: Genotype) -> float:
     """The cost of an architecture, of what the compiler keeps of it.
 
-    Where dead edges are free, an edge counts if a path of operations other than none leads from its node to the output. An
-    edge whose source is zero counts: it runs all the same.
+    Where dead edges are free, an edge from whose node no path of operations other than none leads to the output costs what its
+    none costs, as in what tables are fitted to (:func:`jaxnas.latency.encodings.reaching_output`). An edge whose source is zero
+    costs what it costs otherwise: it runs all the same.
 
     Raises:
       UserError: the genotype is not one of the space's.
@@ -99,16 +101,10 @@ def total(space: Space, cost: Cost, genotype: Genotype) -> float:
     >>> total(space, cost, from_text("|skip_connect~0|+|skip_connect~0|none~1|"))  # Nothing reads the first node.
     2.5
     """
-    chosen = one_hot_mixture(space, genotype)
-    if isinstance(space, CellSpace) and space.family == "nb201" and cost.dead_edges_are_free:
-        cell = space.cell("cell")
-        live = {cell.nodes}
-        for row, (source, target) in reversed(list(enumerate(cell.edges))):
-            if target not in live:
-                chosen["cell"][row] = 0
-            elif NONE not in cell.operations[row] or not chosen["cell"][row, cell.operations[row].index(NONE)]:
-                live.add(source)
-    return cost.fixed + sum(float((chosen[kind] * numbers).sum()) for kind, numbers in cost.candidates.items())
+    kept = encode(space, [genotype])
+    columns = (kept.kept if cost.dead_edges_are_free else kept.chosen)[0]
+    paid = np.concatenate([cost.candidates[kind][np.array(cell.present)] for kind, cell in space.cells])
+    return cost.fixed + float(columns @ paid)
 
 
 def extremes(space: Space, cost: Cost) -> tuple[tuple[float, Genotype], tuple[float, Genotype]]:
@@ -116,7 +112,7 @@ def extremes(space: Space, cost: Cost) -> tuple[tuple[float, Genotype], tuple[fl
     found = []
     for sign in (-1.0, 1.0):
         scores = {kind: sign * numbers for kind, numbers in cost.candidates.items()}
-        places = _places(space, scores, [], 0.0 if cost.dead_edges_are_free else None)
+        places = _places(space, scores, [], "none" if cost.dead_edges_are_free else None)
         (picks,) = _search(places, np.zeros(0), 1)
         genotype = _genotype(space, scores, picks)
         found.append((total(space, cost, genotype), genotype))
@@ -176,11 +172,12 @@ def best_within(space: Space, alphas: Mapping[str, Any], limits: Sequence[Limit]
     return ranked
 
 
-def _places(space: Space, scores: Mapping[str, np.ndarray], costs: Sequence[Cost], rest: Any) -> list[_Place]:
+def _places(space: Space, scores: Mapping[str, np.ndarray], costs: Sequence[Cost], rest: str | None) -> list[_Place]:
     """The places of a space, in an order in which it is known of each whether its target leads to the output.
 
     Args:
-      rest: score of a dead edge; ``best`` for its best candidate's, None where a dead edge's candidate is chosen as any other.
+      rest: whose score a dead edge has: its ``best`` candidate's, or its ``none``'s; None where its candidate is chosen as that
+        of any other edge.
     """
     places: list[_Place] = []
     for kind, cell in space.cells:
@@ -203,13 +200,15 @@ def _places(space: Space, scores: Mapping[str, np.ndarray], costs: Sequence[Cost
             for row in reversed(range(len(cell.edges))):
                 (source, target), names = cell.edges[row], cell.operations[row]
                 live = options(singles(row, names), opens=np.array([name != NONE for name in names]))
-                dead = dataclasses.replace(live, opens=np.zeros(len(names), bool))
+                # A dead edge costs what none costs on it.
                 unpaid = np.array([cost.dead_edges_are_free for cost in costs], bool)
-                dead = dataclasses.replace(dead, costs=np.where(unpaid, 0.0, dead.costs))
+                none = live.costs[names.index(NONE)] if NONE in names else np.zeros(len(costs))
+                dead = _Options(live.picks, live.scores, np.where(unpaid, none, live.costs), np.zeros(len(names), bool))
                 if rest is not None:
-                    best = int(dead.scores.argmax())
-                    score = dead.scores[best] if rest == "best" else rest
-                    dead = _Options([dead.picks[best]], np.array([score]), dead.costs[best : best + 1], dead.opens[:1])
+                    best = int(live.scores.argmax())
+                    without = live.scores[names.index(NONE)] if NONE in names else 0.0
+                    score = live.scores[best] if rest == "best" else without
+                    dead = _Options([live.picks[best]], np.array([score]), dead.costs[best : best + 1], dead.opens[:1])
                 places.append(_Place(kind, source, target, live, dead))
     return places
 

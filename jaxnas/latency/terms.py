@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxnas.spaces import NONE, Space
+
 MOST_VIOLATION = 0.1
 """A constraint's violation counts as at most so much: where the search starts at a multiple of its target, the multiplier would
 grow far beyond what holds the target, and the alphas would overshoot it for as long as it takes to shrink."""
@@ -34,15 +36,40 @@ class Cost:
     fixed: float = 0.0
     dead_edges_are_free: bool = False
 
-    def expected(self, probabilities: Any) -> Array:
-        """The probabilities times the costs, summed; its derivative in the alphas is that of the probabilities.
 
-        >>> cost = Cost("latency", "ms", {"cell": np.array([[1.0, 3.0]])}, fixed=0.5)
-        >>> float(cost.expected({"cell": jnp.array([[0.25, 0.75]])}))
-        3.0
-        """
-        parts = [(probabilities[kind] * jnp.asarray(numbers)).sum() for kind, numbers in self.candidates.items()]
-        return sum(parts, jnp.asarray(self.fixed))
+def expected(space: Space, cost: Cost) -> Callable[[Any], Array]:
+    """The expected cost of what a relaxation's probabilities stand for; its derivative in the alphas is theirs.
+
+    The probabilities times the costs, summed, plus what is fixed. In family darts an architecture keeps two edges of each node
+    and never none: there the probabilities are those among an edge's other candidates, and each of a node's n edges counts
+    2 / n. Otherwise the cost of 14 edges would be held at the target of 8, and none, which is not derived, would meet it.
+
+    >>> from jaxnas.spaces import nb201_family
+    >>> space = nb201_family("one edge", ("none", "skip_connect"), nodes=1)
+    >>> cost = Cost("latency", "ms", {"cell": np.array([[1.0, 3.0]])}, fixed=0.5)
+    >>> float(expected(space, cost)({"cell": jnp.array([[0.25, 0.75]])}))
+    3.0
+    """
+
+    def of(probabilities: Any) -> Array:
+        total = jnp.asarray(cost.fixed)
+        for kind, cell in space.cells:
+            shares, numbers = probabilities[kind], jnp.asarray(cost.candidates[kind])
+            if space.family == "darts":
+                derived = np.array(
+                    [
+                        [name != NONE for name in names]
+                        for names in (row + (NONE,) * (cell.columns - len(row)) for row in cell.operations)
+                    ]
+                )
+                shares = jnp.where(derived, shares, 0.0)
+                numbers = numbers * np.array([[2 / len(cell.incoming(target - 2))] for _, target in cell.edges])
+                # Where none has all the probability, a sampled one, there is nothing to divide by.
+                shares = shares / jnp.maximum(shares.sum(-1, keepdims=True), jnp.finfo(shares.dtype).tiny)
+            total = total + (shares * numbers).sum()
+        return total
+
+    return of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,20 +153,24 @@ def reported(cost: Cost) -> Term:
     return Term(cost, lambda value, found, duals: value)
 
 
-def fields(terms: Sequence[Term]) -> dict[str, Any]:
+def fields(space: Space, terms: Sequence[Term]) -> dict[str, Any]:
     """The fields of a :class:`jaxnas.search.Method` that make the alphas minimise these terms, one of each name of a cost.
 
+    >>> from jaxnas.spaces import nb201_family
+    >>> space = nb201_family("one edge", ("none", "skip_connect"), nodes=1)
     >>> latency = Cost("latency", "ms", {"cell": np.array([[1.0, 3.0]])})
     >>> size = Cost("parameters", "weights", {"cell": np.array([[0.0, 10.0]])})
-    >>> found = fields([additive(latency, reference=1.0, factor=0.5), fbnet(size, factor=1.0, power=1.0)])
+    >>> found = fields(space, [additive(latency, reference=1.0, factor=0.5), fbnet(size, factor=1.0, power=1.0)])
     >>> costs = found["costs"]({"cell": jnp.array([[0.5, 0.5]])})
     >>> float(costs["latency"]), round(float(found["objective"](jnp.array(2.0), costs, {})), 4)  # 2 log 5 + 0.5 (2 - 1)
     (2.0, 3.7189)
     """
     ordered = sorted(terms, key=lambda term: not term.scales)
 
+    expectations = {term.cost.name: expected(space, term.cost) for term in terms}
+
     def costs(probabilities: Any) -> dict[str, Array]:
-        return {term.cost.name: term.cost.expected(probabilities) for term in terms}
+        return {name: of(probabilities) for name, of in expectations.items()}
 
     def objective(task_loss: Array, costs: Any, duals: Any) -> Array:
         def with_term(value: Array, term: Term) -> Array:

@@ -63,7 +63,7 @@ def problem(space: Space, seed: int, dead_edges_are_free: bool = True) -> tuple[
         numbers[kind] = np.where(present, np.exp(0.8 * alphas[kind] + rng.normal(size=present.shape)), 0.0)
         for row, names in enumerate(cell.operations):
             if "none" in names:
-                numbers[kind][row, names.index("none")] = 0.0
+                numbers[kind][row, names.index("none")] *= 0.1  # Tables that are fitted may charge for it.
     return alphas, Cost("latency", "ms", numbers, 1.5, dead_edges_are_free)
 
 
@@ -126,6 +126,9 @@ def judged(space: Space, genotype: Genotype, alphas: Any, cost: Cost) -> tuple[f
 
         kept = [edge for edge in edges if ends(edge[4])]
     price = cost.fixed + sum(float(cost.candidates[kind][row, column]) for kind, row, column, _, _ in kept)
+    for kind, row, *_ in set(edges) - set(kept):
+        names = space.cell(kind).operations[row]
+        price += float(cost.candidates[kind][row, names.index("none")]) if "none" in names else 0.0
     return score, price, frozenset(kept)
 
 
@@ -204,7 +207,8 @@ def test_edges_that_reach_no_output_are_free_and_edges_of_a_zero_are_not() -> No
     cost = Cost("latency", "ms", {"cell": numbers}, 100.0, dead_edges_are_free=True)
     # Node 1 gets nothing but is read: 1 -> 3 runs on zeros. Node 2 gets something but is not read.
     genotype = from_text("|none~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|none~2|")
-    assert total(nb201(), cost, genotype) == 100 + numbers[0, 0] + numbers[3, 1] + numbers[4, 4] + numbers[5, 0]
+    counted = numbers[0, 0] + numbers[1, 0] + numbers[2, 0] + numbers[3, 1] + numbers[4, 4] + numbers[5, 0]
+    assert total(nb201(), cost, genotype) == 100 + counted
     assert best_within(nb201(), {"cell": np.zeros((6, 5))}, [(cost, 1e9)])[0].costs["latency"] >= 100
 
 

@@ -116,7 +116,7 @@ def test_gradient_of_the_latency_is_its_closed_form(mode: Any) -> None:
     """``d E / d alpha_i = p_i (LUT_i - sum_j p_j LUT_j)`` over the candidates involved; through ``mul#log``."""
     latency, task, reference, a, b = np.array([[0.0, 3.0, 7.0], [2.0, 5.0, 0.0], [4.0, 0.0, 0.0]]), 1.7, 8.0, 0.2, 0.3
     relax, cost = binary_gates(SPACE, mode), terms.Cost("latency", "ms", {"cell": latency}, fixed=1.5)
-    method = terms.fields([terms.multiplicative(cost, reference, a, b)])
+    method = terms.fields(SPACE, [terms.multiplicative(cost, reference, a, b)])
     key = jax.random.key(3)
 
     def value(alphas: Array) -> Array:
