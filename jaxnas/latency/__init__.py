@@ -7,7 +7,7 @@ seconds to import.
 from jaxnas.latency.encodings import Encoded, encode, has_path, reaching_output
 from jaxnas.latency.layers import Candidate, Layer, Layers, layers
 from jaxnas.latency.scores import Scores, scores
-from jaxnas.latency.table import Checks, Row, Table, check_matches, costs, edge_key, read, shape_fields, warning, write
+from jaxnas.latency.table import Checks, Row, Table, check_matches, costs, edge_key, read, shape_fields, to_json, warning, write
 
 __all__ = [
     "Candidate",
@@ -28,6 +28,7 @@ __all__ = [
     "read",
     "scores",
     "shape_fields",
+    "to_json",
     "warning",
     "write",
 ]

@@ -140,7 +140,9 @@ def fbnet_json(
     if device not in content["devices"]:
         raise UserError(f"{path} has no device {device!r}. {did_you_mean(device, content['devices'])}")
     found = content["devices"][device]
-    rows = _edge_rows(path, content["ops"], found["delta"], space, 1.0)
+    if not isinstance(found, dict) or not {"base", "delta"} <= set(found):
+        raise UserError(f"{path}: the device {device} must have base and delta.")
+    rows = _edge_rows(path, content["ops"], found["delta"], space)
     if not isinstance(found["base"], int | float):
         raise UserError(f"{path}: the base of {device} is {found['base']!r}, it must be a number of milliseconds.")
     return Table(
@@ -185,7 +187,7 @@ def fbnet_csv(
     names = [name for name in columns if name != "layer"]
     values = [list(row) for row in zip(*(columns[name] for name in names), strict=True)]
     operations = [_fbnet_name(path, name) for name in names]
-    rows = _edge_rows(path, operations, values, space, 1e-3)
+    rows = _edge_rows(path, operations, values, space, per_millisecond=1000)
     fields = shape_fields(space, shape)
     source = f"imported from {path.name}; without a fixed part"
     return Table("edges", space.name, device, batch, precision, rows, shape=fields, source=source)
@@ -197,8 +199,8 @@ def _fbnet_name(path: Path, name: str) -> str:
     return "skip_connect" if name == "skip" else re.sub(r"^ir_(k\d)_s2$", r"\1_e1_g2", name).removeprefix("ir_")
 
 
-def _edge_rows(path: Path, names: list[str], values: Any, space: BlockSpace, scale: float) -> dict[str, Row]:
-    """Rows of a matrix ``[blocks][operations]``, times ``scale`` in milliseconds."""
+def _edge_rows(path: Path, names: list[str], values: Any, space: BlockSpace, per_millisecond: int = 1) -> dict[str, Row]:
+    """Rows of a matrix ``[blocks][operations]``."""
     names = ["skip_connect" if name == "skip" else name for name in names]
     if len(values) != len(space.blocks):
         raise UserError(f"{path} has {len(values)} blocks, space {space.name!r} has {len(space.blocks)}.")
@@ -212,7 +214,7 @@ def _edge_rows(path: Path, names: list[str], values: Any, space: BlockSpace, sca
         for name, value in zip(names, row, strict=True):
             key = edge_key("blocks", i, name)
             try:
-                rows[key] = Row(float(value) * scale)
+                rows[key] = Row(float(value) / per_millisecond)
             except (TypeError, ValueError) as error:
                 raise UserError(f"{path}, row {key}: {value!r} is no time that is not negative.") from error
     return rows

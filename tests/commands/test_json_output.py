@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import pytest
 
-from jaxnas import cli, plan, published, recipes, run, stored
+from jaxnas import cli, latency, plan, published, recipes, run, stored
 from jaxnas.commands import VERBS
 from jaxnas.counting import COUNTERS
 from jaxnas.interop import golden
@@ -26,12 +26,14 @@ REPORT = {"passed": False, "quantities": [{"error": math.inf}, {"error": 1e-12}]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test runs in a folder of its own, which holds a run that has searched."""
+    """Every test runs in a folder of its own, which holds a run that has searched and tables of latencies."""
     monkeypatch.chdir(tmp_path)
     recipe = recipes.find("nb201-digits")
     written = RunFolder(tmp_path / "searched")
     written.write_json(CONFIG, {"recipe": "nb201-digits", **plain(recipe)})
     written.write_arrays(ALPHAS, initial_alphas(recipe.search.build_space(), jax.random.key(3)))
+    latency.write(latency.Table("layers", "nb201", "x", 1, "float32", {"a": latency.Row(1.0)}), tmp_path / "table.json")
+    (tmp_path / "lut.yaml").write_text("Conv-input:8x8x3-output:4x4x8:\n  mean: 1.5\n")
     return tmp_path
 
 
@@ -78,6 +80,12 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "derive": (["derive", "searched"], 0, "|"),
     "train": (["train", NB201], 0, "an epoch"),
     "evaluate": (["evaluate", "searched"], 0, "test accuracy 50.00% on 500 images"),
+    "latency import": (
+        ["latency", "import", "lut.yaml", "--format", "mobile-yaml", "--device", "x", "--out", "lut.json", "--overwrite"],
+        0,
+        "1 rows of layers for space proxyless",
+    ),
+    "latency show": (["latency", "show", "table.json"], 0, "never checked against whole networks"),
     "data": (["data", "digits"], 0, "8x8 pixels"),
     "doctor": (["doctor"], 0, "Searches can run."),
     "verify golden": (["verify", "golden", "record.npz"], 1, "FAIL  one quantity"),
@@ -165,7 +173,7 @@ def test_a_full_disk_leaves_the_result_before(
     assert code == 2
     assert err == "jaxnas: result.json cannot be written: No space left on device.\n"
     assert (folder / "result.json").read_text() == "{}"
-    assert {path.name for path in folder.iterdir()} == {"searched", "result.json"}
+    assert {path.name for path in folder.iterdir()} == {"searched", "table.json", "lut.yaml", "result.json"}
 
 
 def test_what_is_no_regular_file_is_not_replaced(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
