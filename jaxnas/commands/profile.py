@@ -55,6 +55,7 @@ def main(arguments: list[str]) -> int:
         networks: int = 80,
         held_out: int = 40,
         rounds: int = EFFORT.rounds,
+        noise: float = EFFORT.limit,
         seed: int = 0,
         json: JsonTarget = None,
     ) -> int:
@@ -72,7 +73,8 @@ def main(arguments: list[str]) -> int:
           image_size: height and width of the images, in pixels; by default what the space is for.
           networks: how many the costs are fitted to.
           held_out: how many others the table is checked on.
-          rounds: how often everything is timed, at least.
+          rounds: how often everything is timed; what is too noisy then, four times as often.
+          noise: the largest spread that is believed, as a share of the time.
           seed: of the networks that are drawn.
         """
         assert name is not None
@@ -81,7 +83,7 @@ def main(arguments: list[str]) -> int:
         _check(out)
         with json_output(json) as write_json, _shown() as report:
             deployment = Deployment(batch, dtype)
-            effort = dataclasses.replace(EFFORT, rounds=rounds, most_rounds=4 * rounds)
+            effort = dataclasses.replace(EFFORT, rounds=rounds, most_rounds=4 * rounds, limit=noise)
             table, found = measured_table(space, shape, deployment, mode, networks, held_out, seed, effort, report)
             write(table, out)
             for line in _lines(table, shape, out):

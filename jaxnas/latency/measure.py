@@ -119,7 +119,7 @@ def _table(
     words = f"{held_out} drawn at random" + (", none of them of the fit" if mode == "networks" else "")
     how = (
         f"medians of at least {effort.rounds} rounds in turns, dispatch taken out by the slope over dependent repeats; spreads "
-        "are standard deviations by the quartiles"
+        f"are standard deviations by the quartiles, at most {effort.limit:.0%}"
     )
     device, software = device_name(), software_versions()
     if mode == "networks":

@@ -45,8 +45,8 @@ class Effort:
 
     rounds: int = 11
     most_rounds: int = 44
-    seconds: float = 0.02
-    limit: float = 0.1
+    seconds: float = 0.05
+    limit: float = 0.15
     floor: float = 2e-6
 
     def __post_init__(self) -> None:
@@ -153,7 +153,7 @@ def time_all(
         if _too_noisy(timing, effort):
             raise UserError(
                 f"{name} is too noisy to believe: {timing.seconds * 1e3:.4f} ms with a spread of {timing.spread * 1e3:.4f} ms "
-                f"after {timing.count} rounds, more than {effort.limit:.0%}. End what else runs on this machine, and try again."
+                f"after {timing.count} rounds, more than {effort.limit:.0%}. End what else runs on this machine, or allow more."
             )
     return timings
 

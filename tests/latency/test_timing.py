@@ -85,7 +85,7 @@ def test_what_is_too_noisy_is_refused_by_name() -> None:
         "shaking row": clock.function("shaking row", 0.0, itertools.cycle((1.0, 1.5, 0.5))),
     }
     with pytest.raises(
-        UserError, match=r"shaking row is too noisy to believe: 1000.0000 ms with .* after 9 rounds, more than 10%"
+        UserError, match=r"shaking row is too noisy to believe: 1000.0000 ms with .* after 9 rounds, more than 15%"
     ):
         time_all(runs, effort, clock)
     assert time_all(runs, dataclasses.replace(effort, limit=2.0), clock)["steady"] == Timing(1.0, 0.0, 5)
