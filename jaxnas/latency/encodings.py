@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnas.derive import one_hot_mixture
 from jaxnas.latency.table import edge_key
-from jaxnas.spaces import NONE, Genotype, Nb201Genotype, Space
+from jaxnas.spaces import NONE, CellSpace, Genotype, Nb201Genotype, Space
 
 
 def candidate_keys(space: Space) -> tuple[str, ...]:
@@ -26,21 +26,19 @@ def candidate_keys(space: Space) -> tuple[str, ...]:
 
 
 def exclusive(space: Space) -> tuple[range, ...]:
-    """Columns of which every genotype has the same number: those of an edge, or of a node of family darts, which keeps two.
+    """Columns of which every genotype has the same number: those of an edge; of a node in family darts, which keeps two.
 
     >>> from jaxnas.spaces import darts, nb201
-    >>> exclusive(nb201())[:2], exclusive(darts())[:2]
-    ((range(0, 5), range(5, 10)), (range(0, 16), range(16, 40)))
+    >>> exclusive(nb201())[:2], exclusive(darts())[:3]
+    ((range(0, 5), range(5, 10)), (range(0, 8), range(8, 16), range(16, 40)))
     """
-    sizes = []
+    sizes: list[int] = []
     for _, cell in space.cells:
         columns = [len(names) for names in cell.operations]
-        groups = (
-            [cell.incoming(node) for node in range(cell.nodes)]
-            if space.family == "darts"
-            else [[row] for row in range(len(columns))]
-        )
-        sizes += [sum(columns[row] for row in group) for group in groups]
+        for rows in (cell.incoming(node) for node in range(cell.nodes)):
+            # A node of two edges keeps both; by GDAS's conventions it may keep one of them twice.
+            whole = isinstance(space, CellSpace) and space.family == "darts" and (len(rows) > 2 or space.conventions == "gdas")
+            sizes += [sum(columns[row] for row in rows)] if whole else [columns[row] for row in rows]
     ends = list(itertools.accumulate(sizes))
     return tuple(range(end - size, end) for size, end in zip(sizes, ends, strict=True))
 

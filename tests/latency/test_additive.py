@@ -75,18 +75,20 @@ def test_cells_that_keep_two_edges_a_node(space: Space) -> None:
     genotypes = [random_genotype(space, rng) for _ in range(500)]
     encoding = encode(space, genotypes).chosen
     assert encoding.shape == (500, space.alphas)
-    assert all((encoding[:, group].sum(axis=1) == 2).all() for group in exclusive(space))
+    nodes = [(0, 1), (2,), (3,), (4,)]  # Groups of columns; the first node keeps both its edges.
+    sums = [encoding[:, group].sum(axis=1) for group in map(list, exclusive(space))]
+    assert all((sum(sums[5 * kind + i] for i in node) == 2).all() for kind in (0, 1) for node in nodes)
     true = rng.uniform(0, 1, space.alphas)
     latencies = encoding @ true + 2.0
     found = fit(space, encoding[:400], latencies[:400])
     assert np.allclose(found.predict(encoding[400:]), latencies[400:], atol=1e-9)
-    assert np.nanmin(found.costs) == 0 and found.intercept > 0
+    assert np.nanmin(found.costs) >= 0 and found.intercept >= 0
 
 
 def test_what_the_networks_do_not_determine() -> None:
     encoding = encode(SPACE, EVERY).chosen
-    with pytest.raises(UserError, match="3 networks do not determine the .* at least"):
-        fit(SPACE, encoding[:3], [1.0, 2.0, 3.0])
+    with pytest.raises(UserError, match="3 networks do not determine the 7 costs .* at least 5"):
+        fit(SPACE, encoding[[0, 4, 8]], [1.0, 2.0, 3.0])  # The second and the third edge's operations change together.
     # Two edges that always have the same operation: their costs cannot be told apart.
     same = [i for i, g in enumerate(EVERY) if g.nodes[0][0][0] == g.nodes[1][0][0]]
     with pytest.raises(UserError, match="do not determine"):
