@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
 from typing import Any, get_args
 
 import jax
@@ -68,6 +72,28 @@ def network_run(genotype: Genotype, shape: Shape | ChainShape, deployment: Deplo
         return logits
 
     return _compiled(evaluate, network.init(jax.random.key(0)), images)
+
+
+def device_name() -> str:
+    """JAX's first device in words; of a CPU the model, and the cores that this process may use."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return f"{device.device_kind} ({device.platform})"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_processor()} (cpu, {cores} cores)"
+
+
+def _processor() -> str:
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()
+
+
+def software_versions() -> dict[str, str]:
+    """Versions that decide what a network is compiled to."""
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}
+    return {**versions, "python": platform.python_version(), "xla_flags": os.environ.get("XLA_FLAGS", "")}
 
 
 def _compiled(evaluate: Any, variables: Any, x: Array) -> Run:

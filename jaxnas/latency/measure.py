@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.metadata
-import os
-import platform
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Literal
 
-import jax
 import numpy as np
 
 from jaxnas.errors import UserError
 from jaxnas.latency.additive import fit, fitted_table
-from jaxnas.latency.deployed import Deployment, layer_run, network_run
+from jaxnas.latency.deployed import Deployment, device_name, layer_run, network_run, software_versions
 from jaxnas.latency.encodings import encode, has_path
 from jaxnas.latency.layers import layers
 from jaxnas.latency.scores import scores
@@ -165,28 +160,6 @@ def drawn_networks(space: Space, count: int, seed: int) -> list[Genotype]:
             f"Space {space.name!r} has too few networks: {count} different ones are wanted, drawn were {len(found)}."
         )
     return list(found.values())
-
-
-def device_name() -> str:
-    """JAX's first device in words; of a CPU the model, and the cores that this process may use."""
-    device = jax.devices()[0]
-    if device.platform != "cpu":
-        return f"{device.device_kind} ({device.platform})"
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{_processor()} (cpu, {cores} cores)"
-
-
-def _processor() -> str:
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text().splitlines() if facts.exists() else []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, "") or platform.processor() or platform.machine()
-
-
-def software_versions() -> dict[str, str]:
-    """Versions that decide what a network is compiled to."""
-    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}
-    return {**versions, "python": platform.python_version(), "xla_flags": os.environ.get("XLA_FLAGS", "")}
 
 
 def _compiled(jobs: Mapping[str, Callable[[], Run]], report: Report) -> dict[str, Run]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from jaxnas import cli
 from jaxnas.errors import UserError
 from jaxnas.latency import Layer, costs, layers, measure, read, warning
-from jaxnas.latency.deployed import Deployment, layer_run, network_run
+from jaxnas.latency.deployed import Deployment, device_name, layer_run, network_run, software_versions
 from jaxnas.latency.encodings import encode, has_path
 from jaxnas.latency.measure import drawn_networks, measured_table, table_sums
 from jaxnas.latency.timing import Effort
@@ -233,3 +235,8 @@ def test_mistakes_leave_nothing(
     monkeypatch.chdir(tmp_path)
     code, printed = call(capsys, *arguments)
     assert (code, list(tmp_path.iterdir())) == (2, []) and message in printed
+
+
+def test_this_device_has_a_name() -> None:
+    assert re.fullmatch(r".+ \(cpu, [1-9]\d* cores\)", device_name())
+    assert software_versions()["jax"] == jax.__version__
