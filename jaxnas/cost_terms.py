@@ -49,8 +49,8 @@ class CostTerm:
     reference: float = 0.0
     factor: float | None = None
     power: float | None = None
-    ascent: float = 0.05
-    damping: float = 2.0
+    ascent: float = 0.02
+    damping: float = 4.0
 
     def __post_init__(self) -> None:
         check_known(self)

@@ -119,7 +119,7 @@ def weighted(cost: Cost, factor: float) -> Term:
     return Term(cost, lambda value, found, duals: value + factor * found)
 
 
-def held(cost: Cost, target: float, ascent: float = 0.05, damping: float = 2.0) -> Term:
+def held(cost: Cost, target: float, ascent: float = 0.02, damping: float = 4.0) -> Term:
     """The constraint ``cost <= target``, held by a multiplier that moves with every update of the alphas.
 
     With the relative violation ``g = cost / target - 1`` the alphas minimise ``loss + m g`` at the multiplier
