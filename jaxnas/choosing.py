@@ -107,11 +107,10 @@ def measuring(table: Table | None, shape: Shape | ChainShape) -> Measure:
     assert table is not None
 
     def measure(genotypes: Sequence[Genotype]) -> list[float]:
-        from jaxnas.latency.deployed import Deployment, network_run  # Not above: only for those who measure.
-        from jaxnas.latency.timing import time_all
+        from jaxnas.latency import deployed, timing  # Not above: only for those who measure.
 
-        deployment = Deployment(table.batch or 1, table.precision or "float32")  # type: ignore[arg-type]
-        timings = time_all({to_text(genotype): network_run(genotype, shape, deployment) for genotype in genotypes})
+        deployment = deployed.Deployment(table.batch or 1, table.precision or "float32")  # type: ignore[arg-type]
+        timings = timing.time_all({to_text(genotype): deployed.network_run(genotype, shape, deployment) for genotype in genotypes})
         return [timings[to_text(genotype)].seconds * 1e3 for genotype in genotypes]
 
     return measure

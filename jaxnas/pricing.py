@@ -165,11 +165,11 @@ def check_prices(recipe: Recipe, dataset: Dataset) -> None:
                     f"reference go down to {lowest:.6g} {unit}. Choose another form, such as target."
                 )
         if isinstance(term, LatencyTerm) and term.form == "target" and term.measured:
-            from jaxnas.latency.measure import device_name  # It takes a second to import, for this alone.
+            from jaxnas.latency import measure  # Not above: it takes a second to import, for this alone.
 
             assert found.table is not None
             try:
-                check_matches(found.table, device=device_name())
+                check_matches(found.table, device=measure.device_name())
             except UserError as error:
                 raise UserError(
                     f"{error} To search for that device without measuring candidates on this one: --search.latency.measured 0"
