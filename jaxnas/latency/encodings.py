@@ -136,8 +136,10 @@ def _kept(space: Space, genotypes: Sequence[Genotype], chosen: np.ndarray) -> np
     (_, cell), kept = space.cells[0], chosen.copy()
     columns = exclusive(space)
     for row, genotype in zip(kept, genotypes, strict=True):
-        before, after = genotype.cells["cell"], reaching_output(genotype).cells["cell"]
-        for (name, *_), (left, *_), names, edge in zip(before, after, cell.operations, columns, strict=True):
-            if name != left:
+        left = reaching_output(genotype)
+        assert isinstance(genotype, Nb201Genotype) and isinstance(left, Nb201Genotype)  # What is encoded fits the space.
+        edges = zip(genotype.cells["cell"], left.cells["cell"], cell.operations, columns, strict=True)
+        for (name, *_), (kept_name, *_), names, edge in edges:
+            if name != kept_name:
                 row[edge] = [float(candidate == NONE) for candidate in names]
     return kept

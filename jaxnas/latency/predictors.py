@@ -38,9 +38,9 @@ def gaussian_process(measured: Encoded, latencies: np.ndarray) -> Predict:
             return GaussianProcessRegressor(kernel, random_state=0).fit(inputs, (latencies - mean) / scale)
 
     simple, full = fitted(measured.chosen), fitted(measured.described)
-    if simple.log_marginal_likelihood_value_ >= full.log_marginal_likelihood_value_:
-        return lambda networks: simple.predict(networks.chosen) * scale + mean
-    return lambda networks: full.predict(networks.described) * scale + mean
+    if np.asarray(simple.log_marginal_likelihood_value_) >= np.asarray(full.log_marginal_likelihood_value_):
+        return lambda networks: np.asarray(simple.predict(networks.chosen)) * scale + mean
+    return lambda networks: np.asarray(full.predict(networks.described)) * scale + mean
 
 
 def gradient_boosting(measured: Encoded, latencies: np.ndarray) -> Predict:

@@ -360,7 +360,7 @@ def _checks(value: Mapping[str, Any]) -> Checks:
     names = [field.name for field in dataclasses.fields(Scores)]
     if set(value) != {*names, "of", "passed"}:
         raise UserError(f"checks must have {', '.join([*names, 'of', 'passed'])}, got {', '.join(value)}.")
-    numbers = {name: math.nan if value[name] is None else value[name] for name in names}
+    numbers: dict[str, Any] = {name: math.nan if value[name] is None else value[name] for name in names}
     for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise UserError(f"checks: {name} must be a number, got {number!r}.")

@@ -77,7 +77,7 @@ def test_cells_that_keep_two_edges_a_node(space: Space) -> None:
     assert encoding.shape == (500, space.alphas)
     nodes = [(0, 1), (2,), (3,), (4,)]  # Groups of columns; the first node keeps both its edges.
     sums = [encoding[:, group].sum(axis=1) for group in map(list, exclusive(space))]
-    assert all((sum(sums[5 * kind + i] for i in node) == 2).all() for kind in (0, 1) for node in nodes)
+    assert all((np.sum([sums[5 * kind + i] for i in node], axis=0) == 2).all() for kind in (0, 1) for node in nodes)
     true = rng.uniform(0, 1, space.alphas)
     latencies = encoding @ true + 2.0
     found = fit(space, encoding[:400], latencies[:400])

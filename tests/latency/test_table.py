@@ -28,7 +28,7 @@ from jaxnas.latency import (
     write,
 )
 from jaxnas.nets import ChainShape, Shape
-from jaxnas.spaces import Block, BlockSpace, fbnet, nb201, nb201_family, random_genotype, robust_darts
+from jaxnas.spaces import Block, BlockSpace, Nb201Genotype, fbnet, nb201, nb201_family, random_genotype, robust_darts
 
 SHAPE = Shape(4, 2, 10, 16)
 GOOD = Scores(r2=0.99, mape=3.0, spearman=0.98, networks=40)
@@ -84,6 +84,7 @@ def test_costs_of_layers_are_the_sums_of_a_networks_rows() -> None:
             f"cells:{name}-input:{size}x{size}x{c_in}-output:{size // stride}x{size // stride}x{c_out}-stride:{stride}"
         ].mean
     expected += table.rows["cells:classifier-input:4x4x16-output:1x1x10-stride:1"].mean
+    assert isinstance(genotype, Nb201Genotype)
     for name, _, _ in genotype.cells["cell"]:
         for c, size in ((4, 16), (8, 8), (16, 4)):
             if name != "none":
@@ -143,12 +144,13 @@ def test_an_edge_table_is_of_one_space_and_shape() -> None:
 def test_a_table_of_something_else() -> None:
     table = layer_table()
     check_matches(table, space="nb201", device="a phone", precision="float32", batch=1)
-    for asked, said in (
+    mismatches: tuple[tuple[dict[str, Any], str], ...] = (
         ({"space": "darts"}, "is for space 'nb201', asked for is 'darts'"),
         ({"device": "a laptop"}, "is for device 'a phone'"),
         ({"precision": "bfloat16"}, "is for precision 'float32'"),
         ({"batch": 32}, "is for batch 1, asked for is 32"),
-    ):
+    )
+    for asked, said in mismatches:
         with pytest.raises(UserError, match=said):
             check_matches(table, **asked)
     with pytest.raises(UserError, match="does not say its batch"):
