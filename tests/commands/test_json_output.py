@@ -20,7 +20,12 @@ from jaxnas.run_folder import ALPHAS, CONFIG, RunFolder, plain
 from jaxnas.spaces import from_json, from_text
 
 NB201 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
-RESULT = {"recipe": "nb201-digits", "found": {"test_accuracy": 0.75}, "random_std": None}
+RESULT = {
+    "recipe": "nb201-digits",
+    "found": {"test_accuracy": 0.75, "genotype": NB201, "parameters": 5},
+    "costs": {"parameters": {"unit": "weights", "form": "target", "target": 2e4, "derived": 19e3}},
+    "random_std": None,
+}
 REPORT = {"passed": False, "quantities": [{"error": math.inf}, {"error": 1e-12}]}
 
 
@@ -76,6 +81,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 # What is typed, the exit code, and what a person reads of it.
 COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "search": (["search", "nb201-digits"], 0, "an epoch"),
+    "pareto": (["pareto", "nb201-digits", "--cost", "parameters", "--targets", "20000", "30000"], 0, "hypervolume 54739.5"),
     "plan": (["plan", "nb201-digits"], 0, "1 parameters, 30 alphas"),
     "derive": (["derive", "searched"], 0, "|"),
     "train": (["train", NB201], 0, "an epoch"),
