@@ -20,6 +20,7 @@ import numpy as np
 import tyro
 
 from jaxnas import run
+from jaxnas.choosing import choose
 from jaxnas.console import Console
 from jaxnas.data import load
 from jaxnas.recipes import RECIPES, Recipe
@@ -51,15 +52,19 @@ def searched(name: str, seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, Console() as console:
         parts, state = run.search_parts(recipe, dataset, network, console, RunFolder(folder), Seconds())
         last_epoch = json.loads((Path(folder) / LOG).read_text().splitlines()[-1])
-    genotype, compared = run.chosen(recipe, *parts[-1], dataset, state)
+    found = choose(recipe, *parts[-1], dataset, state)
     # NaN is null in the log: no step has looked at the validation half.
-    accuracies = {"valid": last_epoch.get("valid_accuracy"), "selection": compared, "train": last_epoch["train_accuracy"]}
-    of, accuracy = next((of, found) for of, found in accuracies.items() if found is not None)
+    accuracies = {
+        "valid": last_epoch.get("valid_accuracy"),
+        "selection": found.accuracies,
+        "train": last_epoch["train_accuracy"],
+    }
+    of, accuracy = next((of, value) for of, value in accuracies.items() if value is not None)
     return {
         "valid_accuracy": round(float(np.mean(accuracy)), 4),
         "accuracy_of": of,
         "least_movement": round(least_movement(start_of(recipe, parts), alphas_of(recipe, parts[-1][0], state.alphas)), 6),
-        "genotype": to_text(genotype),
+        "genotype": to_text(found.genotype),
         "seconds": round(time.perf_counter() - began, 1),
         "cpu_seconds": round(time.process_time() - began_cpu, 1),
     }

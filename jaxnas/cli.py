@@ -15,15 +15,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxnas.commands import VERBS
-from jaxnas.errors import UserError, did_you_mean
+from jaxnas.errors import TargetMissed, UserError, did_you_mean
 
 USAGE = """usage: jaxnas VERB ...
 
   search [RECIPE]         search, train what was found and random ones beside it
+  pareto [RECIPE]         search at several targets: accuracy against cost, as table and picture
   plan [RECIPE]           what a search would need, before it runs, and whether it fits this device
   derive RUN              print the genotype of a run's alphas
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name
   evaluate RUN            test accuracy of a run's trained network
+  profile SPACE           a table of latencies of a space's networks on this device
+  latency import FILE     a published table of latencies in jaxnas's form
+  latency show TABLE      what a table of latencies holds, and whether it passed its check
   data NAME               what a data set holds, and a contact sheet of it
   doctor                  whether searches can run here, and what is missing
   verify golden FILE ...  compare with records of the reference implementations
@@ -35,7 +39,8 @@ jaxnas VERB --help tells more."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a verb and exits: 0, 1 where a check failed, 2 for a user's mistake, 130 when interrupted."""
+    """Runs a verb and exits: 0, 1 where a check failed, 2 for a user's mistake, 3 where nothing meets a target, 130 when
+    interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # As standard error: a class's name is no reason to end a search.
@@ -44,6 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
             code = _run(arguments)
     except UserError as error:
         code = _failed(str(error))
+    except TargetMissed as missed:
+        code = _failed(str(missed), 3)
     except OSError as error:
         code = _failed(_of_system(error))
     sys.exit(code)

@@ -11,6 +11,7 @@ import rich.status
 import rich.table
 
 from jaxnas.compiling import Compiled
+from jaxnas.cost_terms import COSTS
 from jaxnas.data import Dataset
 from jaxnas.nets import Network
 from jaxnas.recipes import NextStage, Recipe
@@ -112,6 +113,14 @@ class Console:
         """What was found."""
         self.note(f"found {to_text(genotype)}")
 
+    def costs(self, costs: dict[str, dict[str, Any]]) -> None:
+        """What a network costs, beside its targets."""
+        for name, found in costs.items():
+            numbers = [f"{what} {found[what]:.6g}" for what in ("target", "expected", "derived", "measured") if what in found]
+            self.note(f"{name} in {found['unit']}: {', '.join(numbers)}")
+            if "warning" in found:
+                self.note(f"warning: {found['warning']}")
+
     def last_screen(self, result: dict[str, Any], folder: RunFolder) -> None:
         """Accuracies beside those of the random genotypes, the seconds, the genotype, the files."""
         found, random, seconds = result["found"], result["random"], result["seconds"]
@@ -161,4 +170,5 @@ def _stage(stage: NextStage) -> str:
 
 def _line(metrics: dict[str, float]) -> str:
     short = {"train_loss": "train loss", "train_accuracy": "acc", "valid_loss": "valid loss", "valid_accuracy": "acc"}
-    return " ".join(f"{label} {metrics[name]:.3f}" for name, label in short.items() if name in metrics)
+    said = [f"{label} {metrics[name]:.3f}" for name, label in short.items() if name in metrics]
+    return " ".join(said + [f"{name} {metrics[name]:.4g}" for name in COSTS if name in metrics])

@@ -47,6 +47,26 @@ def derive(space: Space, alphas: Mapping[str, ArrayLike], most_skips: int | None
     >>> derive(nb201_family("one edge", ("none", "skip_connect"), nodes=1), {"cell": [[0.1, 0.2]]})
     Nb201Genotype(nodes=((('skip_connect', 0),),))
     """
+    weights = strengths(space, alphas)
+    if isinstance(space, BlockSpace):
+        return block_genotype(space, [name for name, _ in _choices(space.cell("blocks"), weights["blocks"])])
+    if space.family == "nb201":
+        return Nb201Genotype(tuple(_all_edges(space.cell("cell"), weights["cell"])))
+    if most_skips is not None:
+        weights["normal"] = _with_few_skips(space.cell("normal"), weights["normal"], most_skips)
+    rule = _two_strongest_pairs if space.conventions == "gdas" else _two_strongest_edges
+    normal, reduce = (rule(space.cell(kind), weights[kind]) for kind in ("normal", "reduce"))
+    return darts_genotype(normal, reduce)
+
+
+def strengths(space: Space, alphas: Mapping[str, ArrayLike]) -> dict[str, np.ndarray]:
+    """What :func:`derive` compares: by kind of cell float64 ``[edges, columns]``, the softmax of every edge, padding 0.
+
+    Where the edges have alphas of their own, their softmax over the edges of a node multiplies the row's.
+
+    Raises:
+      UserError: as :func:`derive`.
+    """
     kinds = [kind for kind, _ in space.cells]
     known = kinds + [kind + EDGES for kind in kinds] if space.family != "blocks" else kinds
     if not isinstance(alphas, Mapping):
@@ -61,15 +81,7 @@ def derive(space: Space, alphas: Mapping[str, ArrayLike], most_skips: int | None
     for kind, cell in space.cells:
         if kind + EDGES in alphas:
             weights[kind] = weights[kind] * _edge_weights(cell, alphas[kind + EDGES], kind)[:, None]
-    if isinstance(space, BlockSpace):
-        return block_genotype(space, [name for name, _ in _choices(space.cell("blocks"), weights["blocks"])])
-    if space.family == "nb201":
-        return Nb201Genotype(tuple(_all_edges(space.cell("cell"), weights["cell"])))
-    if most_skips is not None:
-        weights["normal"] = _with_few_skips(space.cell("normal"), weights["normal"], most_skips)
-    rule = _two_strongest_pairs if space.conventions == "gdas" else _two_strongest_edges
-    normal, reduce = (rule(space.cell(kind), weights[kind]) for kind in ("normal", "reduce"))
-    return darts_genotype(normal, reduce)
+    return weights
 
 
 def _softmax(cell: Cell | Chain, alphas: ArrayLike, kind: str) -> np.ndarray:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
     """What was wrong, the offending value, and what to do."""
+
+
+class TargetMissed(Exception):
+    """Nothing that was found meets the target: no mistake, but no result either. ``report``: what was compared."""
+
+    def __init__(self, message: str, report: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from jaxnas.checks import (
     check_seed,
     check_unused,
 )
+from jaxnas.cost_terms import COSTS, CostTerm, LatencyTerm, check_terms
 from jaxnas.data import Augmentation
 from jaxnas.errors import UserError
 from jaxnas.spaces import BLOCK_SPACES, NONE, SKIP, CellSpace, Space, SpaceName, named_space
@@ -123,6 +124,7 @@ class SearchRecipe:
       between_stages: ``anew``: weights, alphas and optimizers start again in every stage (P-DARTS). ``carried``: what survives
         goes on, with wider candidates where the share shrinks, and the rate is annealed over all stages (DrNAS).
         ``alphas_from_epoch`` counts from the beginning of each stage.
+      latency, multiply_adds, parameters: costs that the alphas pay for, see :class:`jaxnas.cost_terms.CostTerm`.
       augmentation: of both halves.
       dtype: bfloat16 computes the supernet's cells in it; weights, alphas, moments, losses and optimizers stay in float32.
       rematerialise: run every cell again for its gradient: less memory, one more forward pass.
@@ -180,6 +182,9 @@ class SearchRecipe:
     most_skips: int = ANY_SKIPS
     next_stages: tuple[NextStage, ...] = ()
     between_stages: Literal["anew", "carried"] = "anew"
+    latency: LatencyTerm = LatencyTerm()
+    multiply_adds: CostTerm = CostTerm()
+    parameters: CostTerm = CostTerm()
     augmentation: Augmentation = Augmentation()
     dtype: Literal["float32", "bfloat16"] = "float32"
     rematerialise: bool = False
@@ -224,6 +229,7 @@ class SearchRecipe:
         _check_shares(self)
         _check_skips(self)
         _check_stages(self)
+        check_terms(self.estimator, self.gates, self.most_skips < ANY_SKIPS, {name: getattr(self, name) for name in COSTS})
 
     def build_space(self) -> Space:
         """The space as data."""
@@ -233,6 +239,11 @@ class SearchRecipe:
     def size(self) -> str:
         """The supernet's, for reports."""
         return f"width {self.width}" if self.space in BLOCK_SPACES else f"C={self.channels}, {self.cells} cells"
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether what is derived must meet a target."""
+        return any(getattr(self, name).form == "target" for name in COSTS)
 
 
 def _check_sizes(search: SearchRecipe) -> None:

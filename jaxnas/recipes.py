@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from jaxnas.cost_terms import COSTS, CostTerm, LatencyTerm
 from jaxnas.data import IMAGENET, Augmentation
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.recipe import NextStage, Recipe, SearchRecipe
@@ -193,6 +194,8 @@ def from_config(config: dict[str, Any]) -> Recipe | Training:
             fields["augmentation"] = Augmentation(**fields["augmentation"])
             if "next_stages" in fields:
                 fields["next_stages"] = tuple(NextStage(**one) for one in fields["next_stages"])
+            for name in fields.keys() & COSTS:
+                fields[name] = (LatencyTerm if name == "latency" else CostTerm)(**fields[name])
             content[stage] = kind(**fields)
         return Recipe(**content) if "search" in content else Training(**content)
     except (KeyError, TypeError, ValueError) as error:

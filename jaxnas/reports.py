@@ -99,9 +99,13 @@ class SearchReport(StageReport):
         # The largest first: a disk that is full keeps the epoch before whole.
         folder.write_arrays(SUPERNET, state.weights)
         folder.write_arrays(ALPHAS, alphas)
-        if not ESTIMATORS[self.part.search.estimator].selects:  # Weights choose after the last epoch; alphas stand for nothing.
+        # Weights, or targets, choose after the last epoch: the strongest alphas stand for nothing.
+        if not ESTIMATORS[self.part.search.estimator].selects and not self.part.search.has_targets:
             write_genotype(folder, genotype, self.part.space.name)
-        return {"alphas": {kind: _without_nan(alpha.tolist()) for kind, alpha in alphas.items()}}
+        said: dict[str, Any] = {"alphas": {kind: _without_nan(alpha.tolist()) for kind, alpha in alphas.items()}}
+        if state.duals:
+            said["duals"] = {name: float(dual["multiplier"]) for name, dual in state.duals.items()}
+        return said
 
 
 def _without_nan(values: Any) -> Any:

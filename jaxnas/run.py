@@ -13,15 +13,16 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxnas import estimators, methods, selection
+from jaxnas import estimators, methods
+from jaxnas.choosing import choose, described, within_targets
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Dataset, augment, with_shares
-from jaxnas.errors import UserError
-from jaxnas.estimators import ESTIMATORS
+from jaxnas.errors import TargetMissed, UserError
 from jaxnas.feeding import Stage, check_batch, epochs_of_steps, fresh_batches, index_batches
 from jaxnas.losses import cross_entropy
 from jaxnas.nets import ChainShape, Network, Shape, supernet
+from jaxnas.pricing import check_prices, prices
 from jaxnas.recipe import HALF
 from jaxnas.recipes import Recipe, SearchRecipe, Training
 from jaxnas.reports import ResumableReport, SearchReport, Seconds, StageReport, write_genotype
@@ -90,7 +91,8 @@ def search_stage(
     steps_per_epoch = (min(sizes.values()) if search.valid_order == "shuffled" else sizes["train"]) // search.batch
     if steps is not None:
         steps_per_epoch = min(steps, steps_per_epoch)
-    method = build(search, space, steps_per_epoch)
+    method, priced = build(search, space, steps_per_epoch), prices(search, recipe.train, dataset, space)
+    method = method if priced is None else priced.method(method, space)
     step = search_step(method, cross_entropy(network, search.label_smoothing), cross_entropy(network))
 
     def key_of(purpose: int) -> Array:
@@ -101,7 +103,8 @@ def search_stage(
         if state is not None:
             return state
         weights, batch_statistics = network.init(key_of(0))
-        return initial_state(method, key_of(2), weights, estimators.start(search, space, key_of(1)), batch_statistics)
+        alphas = estimators.start(search, space, key_of(1))
+        return initial_state(method, key_of(2), weights, alphas, batch_statistics, priced and priced.duals)
 
     def data_step(
         state: SearchState, data: Any, train_indices: Array, valid_indices: Array
@@ -214,7 +217,7 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
 
     Raises:
       UserError: a batch larger than its split, a share without an image of a class, a network that cannot be built, a method
-        whose parts do not go together.
+        whose parts do not go together, costs that are not known or targets that no network meets.
     """
     parts = example_parts(recipe.search, recipe.seed)
     for part in parts:
@@ -225,6 +228,7 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
         check_batch(recipe.search.batch, len(split.labels), half)
     for part in parts:
         search_network(part.search, dataset, part.space)
+    check_prices(recipe, dataset)
     any_genotype = random_genotype(recipe.search.build_space(), np.random.Generator(np.random.PCG64(0)))
     check_training(any_genotype, recipe.training, dataset)
 
@@ -255,6 +259,9 @@ def run(
 ) -> dict[str, Any]:
     """The whole run; returns what is written to ``result.json``. A folder for a profile gets one of the search.
 
+    Raises:
+      TargetMissed: no architecture meets the recipe's targets; ``result.json`` says what was compared.
+
     The test split is read only by :func:`jaxnas.training.train`, once for each network, after its last epoch.
     """
     start = time.perf_counter()
@@ -264,42 +271,33 @@ def run(
     folder.settle(CONFIG, {"recipe": name, **plain(recipe)})
     folder.write_environment()
     console.first_screen(name, recipe, dataset, space, network)
+    for line in described(recipe.search, recipe.train, dataset, space):
+        console.note(line)
 
     began = time.perf_counter()
     searched, state = search_parts(recipe, dataset, network, console, folder, seconds, profile_folder=profile_folder)
     seconds.search = time.perf_counter() - began - seconds.trace - seconds.compile
-    genotype, _ = chosen(recipe, *searched[-1], dataset, state)
-    write_genotype(folder, genotype, space.name)
-    console.genotype(genotype)
+    try:
+        chosen = choose(recipe, *searched[-1], dataset, state)
+    except TargetMissed as missed:
+        folder.write_json(RESULT, {"recipe": name, "missed": str(missed), **missed.report, "seconds": _rounded(seconds)})
+        raise
+    write_genotype(folder, chosen.genotype, space.name)
+    console.genotype(chosen.genotype)
+    console.costs(chosen.report.get("costs", {}))
 
     rng = np.random.Generator(np.random.PCG64([recipe.seed, 1]))
-    candidates = [("found", genotype)] + [(f"random {i + 1}", random_genotype(space, rng)) for i in range(recipe.random_cells)]
+    random = within_targets(recipe.search, recipe.train, dataset, space, rng, recipe.random_cells)
+    candidates = [("found", chosen.genotype)] + [(f"random {i}", genotype) for i, genotype in enumerate(random, start=1)]
     rows = [
         _train_row(label, candidate, recipe.training, dataset, folder, StageReport(f"train {label}", console, folder), seconds)
         for label, candidate in candidates
     ]
     seconds.total = import_seconds + time.perf_counter() - start
-    result = _result(name, recipe, space, rows, searched, seconds)
+    result = {**_result(name, recipe, space, rows, searched, seconds), **chosen.report}
     folder.write_json(RESULT, result)
     console.last_screen(result, folder)
     return result
-
-
-def chosen(
-    recipe: Recipe, part: Part, network: Network, dataset: Dataset, state: SearchState
-) -> tuple[Genotype, np.ndarray | None]:
-    """What a search found, by its last stage and state.
-
-    Returns:
-      The genotype of the strongest alphas, and None; or, where the estimator leaves the choice to the weights, the genotype of
-      the highest accuracy and the accuracies of all that were compared.
-    """
-    estimator = recipe.search.estimator
-    if not ESTIMATORS[estimator].selects:
-        return part.genotype(state.alphas), None
-    compared = selection.candidates(estimator, part.space, state.alphas, recipe.seed)
-    key = jax.random.fold_in(jax.random.key(recipe.seed), 5)  # The search draws by 0 to 4.
-    return selection.best(compared, part.space, network, state.weights, dataset, key)
 
 
 def train_only(

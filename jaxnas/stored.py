@@ -15,7 +15,7 @@ from jaxnas.errors import UserError, did_you_mean
 from jaxnas.estimators import ESTIMATORS, start
 from jaxnas.recipes import MAIN, Recipe, Training, from_config
 from jaxnas.run_folder import ALPHAS, CONFIG, GENOTYPE_JSON, NETWORK, read_arrays, read_json
-from jaxnas.spaces import PUBLISHED, CellSpace, Genotype, from_text, read
+from jaxnas.spaces import PUBLISHED, CellSpace, Genotype, Space, from_text, read
 from jaxnas.stages import gathered
 from jaxnas.training import compile_evaluation, network_of
 from jaxnas.trainings import find
@@ -103,16 +103,25 @@ def derived_genotype(folder: Path) -> Genotype:
     Raises:
       UserError: no run is there, or one without alphas, or its files are damaged.
     """
-    _, recipe = recipe_of(folder)
+    space, alphas = alphas_of(folder)
+    search = recipe_of(folder)[1].search
+    if ESTIMATORS[search.estimator].selects or search.has_targets:
+        return _genotype_of(folder)
+    return derive(space, alphas, search.most_skips)
+
+
+def alphas_of(folder: Path) -> tuple[Space, Any]:
+    """The alphas that a search ended with, or those of its last whole epoch, and the space of what its last stage had.
+
+    Raises:
+      UserError: no run is there, or one without alphas, or its files are damaged.
+    """
+    search = recipe_of(folder)[1].search
     if not (folder / ALPHAS).exists():
         raise UserError(f"{folder} has no {ALPHAS}: the search was ended before its first epoch.")
-    if ESTIMATORS[recipe.search.estimator].selects:
-        return _genotype_of(folder)
-    search, space = recipe.search, recipe.search.build_space()
+    space = search.build_space()
     alphas = read_arrays(folder / ALPHAS, start(search, space, jax.random.key(0)))
-    if search.next_stages and isinstance(space, CellSpace):
-        space, alphas = gathered(space, alphas)
-    return derive(space, alphas, search.most_skips)
+    return gathered(space, alphas) if search.next_stages and isinstance(space, CellSpace) else (space, alphas)
 
 
 def test_accuracy(folder: Path, data_dir: Path | None) -> tuple[float, int]:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from jaxnas import cli, run
+from jaxnas.errors import TargetMissed
 
 NB201 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
 CELL = "[('sep_conv_3x3', 0), ('skip_connect', 1)]"
@@ -67,7 +68,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         "--data-dir), or --dataset tfds:NAME. All images must be squares of one size: 256x256 pixels",
     ),
     "option of a part": (["search", "--epochs", "4"], "Perhaps you meant: --search.epochs"),
-    "word not listed": (["search", "--search.space", "dart"], "('darts', 'drnas', 'nb201', 'gdas', 's1', 's2', 's3', 's4', 'proxyless'"),
+    "word not listed": (
+        ["search", "--search.space", "dart"],
+        "('darts', 'drnas', 'nb201', 'gdas', 's1', 's2', 's3', 's4', 'proxyless'",
+    ),
     "no number": (["search", "--search.epochs", "many"], "--search.epochs"),
     "no epochs": (["search", "--search.epochs", "0"], "epochs must be positive, got 0."),
     "no finite number": (["search", "--search.alpha-mean", "nan"], "alpha_mean must be a finite number, got nan."),
@@ -91,6 +95,23 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "out is a file": (["search", "--out", "../file"], "is a file, not a folder"),
     "out below a file": (["search", "--out", "../file/run"], "cannot be made: Not a directory"),
     "profile in a file": (["search", "--profile", "../file"], "file is a file, not a folder. Give another --profile."),
+    "target without a table": (
+        ["search", "--target-ms", "4"],
+        "--latency-table FILE and --target-ms MILLISECONDS go together.",
+    ),
+    "no such table": (["search", "--latency-table", "nope.json", "--target-ms", "4"], "nope.json cannot be read"),
+    "no latency table": (["search", "--latency-table", "../file", "--target-ms", "4"], "../file is no JSON file"),
+    "target that none meets": (
+        ["search", "nb201-digits", "--search.parameters.form", "target", "--search.parameters.target", "10"],
+        "The target of 10 weights for parameters is below the least of space 'nb201', whose architectures cost 18738 to 91986",
+    ),
+    "target that all meet": (
+        ["pareto", "nb201-digits", "--cost", "parameters", "--targets", "20000", "91986"],
+        "is not below the greatest of space 'nb201', whose architectures cost 18738 to 91986 weights. Choose a target between",
+    ),
+    "latencies without a table": (["pareto", "nb201-digits", "--targets", "4"], "--cost latency needs --latency-table."),
+    "no targets": (["pareto", "nb201-digits"], "--targets"),
+    "measured without a target": (["derive", ".", "--measured", "3"], "--measured needs --latency-table and --target-ms."),
     "plan of no recipe": (["plan", "dart-digits"], "Unknown recipe 'dart-digits'. Did you mean darts-digits?"),
     "plan of no data set": (["plan", "--dataset", "cifr10"], "Did you mean cifar10?"),
     "plan without known shapes": (["plan", "--dataset", "mine.npz"], "mine.npz"),
@@ -187,6 +208,16 @@ def test_errors_of_the_system(error: str, capsys: pytest.CaptureFixture[str], mo
     code, printed = call(capsys, "search", "nb201-digits")
     assert code == 2
     assert printed.startswith(f"jaxnas: {message}")
+
+
+def test_a_target_that_nothing_meets_has_a_code_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missed(*_: object) -> None:
+        raise TargetMissed("None of the 5 best meets the target.", {})
+
+    monkeypatch.setattr(run, "run", missed)
+    assert call(capsys, "search", "nb201-digits") == (3, "jaxnas: None of the 5 best meets the target.")
 
 
 def test_letters_that_a_terminal_lacks_are_escaped(empty_folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shlex
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxnas.errors import UserError
+from jaxnas.recipe import Recipe
 
 JsonTarget = Annotated[
     Path | None,
@@ -59,6 +61,27 @@ def evaluate_command(folder: Path, data_dir: Path | None) -> str:
     """
     data = [] if data_dir is None else ["--data-dir", str(data_dir)]
     return shlex.join(["jaxnas", "evaluate", str(folder), *data])
+
+
+def with_target(recipe: Recipe, table: Path | None, milliseconds: float | None) -> Recipe:
+    """The recipe with a target for its latency, where one is given.
+
+    Raises:
+      UserError: a table without a target, or a target without a table.
+
+    >>> from jaxnas.recipes import find
+    >>> with_target(find("nb201-digits"), Path("phone.json"), 4.0).search.latency.target
+    4.0
+    """
+    if table is None and milliseconds is None:
+        return recipe
+    if table is None or milliseconds is None:
+        raise UserError(
+            "--latency-table FILE and --target-ms MILLISECONDS go together. Other forms than a target: --search.latency.form, "
+            "with --search.latency.table"
+        )
+    latency = dataclasses.replace(recipe.search.latency, form="target", target=milliseconds, table=str(table))
+    return dataclasses.replace(recipe, search=dataclasses.replace(recipe.search, latency=latency))
 
 
 def parse(function: Any, arguments: list[str], verb: str, description: str, misplaced: Mapping[str, str] | None = None) -> Any:

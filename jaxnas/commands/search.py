@@ -10,7 +10,7 @@ import tyro
 
 from jaxnas import profiling, recipes, run
 from jaxnas.commands import STARTED
-from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, recipe_first, take_name
+from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, recipe_first, take_name, with_target
 from jaxnas.commands.json_output import json_output
 from jaxnas.console import Console
 from jaxnas.data import load
@@ -26,6 +26,8 @@ def main(arguments: list[str]) -> int:
 
     def search(
         recipe: Annotated[recipes.Recipe, tyro.conf.arg(name="")] = recipe,
+        latency_table: Path | None = None,
+        target_ms: float | None = None,
         data_dir: Path | None = None,
         out: Path | None = None,
         overwrite: bool = False,
@@ -37,6 +39,8 @@ def main(arguments: list[str]) -> int:
 
         Args:
           recipe: values of the recipe.
+          latency_table: table of latencies (jaxnas profile, jaxnas latency) for --target-ms.
+          target_ms: milliseconds that the network that is found may take. Where none meets it, the exit code is 3.
           data_dir: folder of the dataset's official files.
           out: the run's folder, runs/RECIPE-seedSEED by default.
           overwrite: replace the run in --out, and the profile in --profile.
@@ -47,6 +51,7 @@ def main(arguments: list[str]) -> int:
         import_seconds = time.perf_counter() - STARTED
         if dry_run and json is not None:
             raise UserError("A dry run has no result. Give --json without --dry-run.")
+        recipe = with_target(recipe, latency_table, target_ms)
         with json_output(json) as write:
             if profile is not None:
                 profiling.check_folder(profile, overwrite)

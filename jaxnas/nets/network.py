@@ -91,6 +91,46 @@ class Network:
 
 def network(build: Callable[[], Any], dtype: Dtype = "float32") -> Network:
     """Wraps a module; ``build()`` describes it, and calling it takes ``(mixture, rows, Pass)``."""
+    module = pure(build)
+
+    def forward(
+        weights: Weights,
+        mixture: Any,
+        images: Array,
+        key: Array,
+        scalars: dict[str, Array],
+        statistics: Statistics | None = None,
+    ) -> tuple[Any, Statistics]:
+        training = statistics is None
+        if training:
+            statistics = jax.tree.map(lambda a: jnp.zeros(a.shape, images.dtype), module.statistics)
+        x = to_rows(images)
+        x = x.astype(jnp.bfloat16) if dtype == "bfloat16" else x
+        return module.apply(weights, statistics, Pass(images.shape[0], training, key, scalars), mixture, x)
+
+    return Network(init=module.init, forward=forward, parameters=module.parameters)
+
+
+@dataclasses.dataclass(frozen=True)
+class PureModule:
+    """A module as pure functions.
+
+    Attributes:
+      init: as of a :class:`Network`.
+      apply: ``(weights, statistics, context, *arguments) -> (outputs, moments)``, calls the module with the arguments and the
+        :class:`Pass` after them.
+      statistics: their shapes.
+      parameters: number of weights.
+    """
+
+    init: Callable[[Array], tuple[Weights, Statistics]]
+    apply: Callable[..., tuple[Any, Statistics]]
+    statistics: Statistics
+    parameters: int
+
+
+def pure(build: Callable[[], Any]) -> PureModule:
+    """Wraps a module that ``build()`` describes."""
     graph, abstract_weights, abstract_statistics = nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat)
     placeholder = nnx.to_pure_dict(abstract_statistics)
 
@@ -119,21 +159,9 @@ def network(build: Callable[[], Any], dtype: Dtype = "float32") -> Network:
 
         return jax.device_put((of_variables(start, abstract_weights), of_variables(start, abstract_statistics)))
 
-    def forward(
-        weights: Weights,
-        mixture: Any,
-        images: Array,
-        key: Array,
-        scalars: dict[str, Array],
-        statistics: Statistics | None = None,
-    ) -> tuple[Any, Statistics]:
-        training = statistics is None
-        if training:
-            statistics = jax.tree.map(lambda a: jnp.zeros(a.shape, images.dtype), placeholder)
+    def apply(weights: Weights, statistics: Statistics, context: Pass, *arguments: Any) -> tuple[Any, Statistics]:
         module = nnx.merge(graph, weights, statistics, copy=True)
-        x = to_rows(images)
-        x = x.astype(jnp.bfloat16) if dtype == "bfloat16" else x
-        outputs = module(mixture, x, Pass(images.shape[0], training, key, scalars))
+        outputs = module(*arguments, context)
         return outputs, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
 
-    return Network(init=init, forward=forward, parameters=size)
+    return PureModule(init, apply, placeholder, size)

@@ -10,6 +10,7 @@ from jaxnas.spaces.blocks import (
     MBConv,
     fbnet,
     mbconv,
+    mobile_small,
     proxyless,
 )
 from jaxnas.spaces.cell import Cell, CellSpace, Family, darts, darts_family, drnas, gdas, nb201, nb201_family, robust_darts
@@ -23,7 +24,7 @@ from jaxnas.spaces.genotype import (
     to_json,
     to_text,
 )
-from jaxnas.spaces.membership import Space, check_fits, random_genotype
+from jaxnas.spaces.membership import Space, check_fits, darts_genotype, random_genotype
 from jaxnas.spaces.named import BLOCK_SPACES, CELL_SPACES, SpaceName, named_space
 from jaxnas.spaces.operations import NONE, SKIP
 from jaxnas.spaces.published import PUBLISHED
@@ -53,12 +54,14 @@ __all__ = [
     "check_fits",
     "darts",
     "darts_family",
+    "darts_genotype",
     "drnas",
     "fbnet",
     "from_json",
     "from_text",
     "gdas",
     "mbconv",
+    "mobile_small",
     "nb201",
     "named_space",
     "nb201_family",

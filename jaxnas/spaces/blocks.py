@@ -308,6 +308,22 @@ def fbnet(
     return BlockSpace("fbnet", "fbnet", (divisible(16 * width), stem), (), blocks, divisible(head * max(width, 1.0)))
 
 
+def mobile_small(width: float = 1.0) -> BlockSpace:
+    """Ours, for images of 32x32 pixels: six blocks in ProxylessNAS's style, two at each of three sizes.
+
+    Args:
+      width: multiplier of all channels but the head's, which only grows.
+
+    Raises:
+      UserError: a width that is not positive.
+
+    >>> mobile_small().alphas, mobile_small().size == 6**3 * 7**3
+    (39, True)
+    """
+    narrow = proxyless(width, (1, 2, 2, 2), head=320, stages=((24, 2), (40, 2), (80, 2)))
+    return dataclasses.replace(narrow, name="mobile_small", stem=(divisible(16 * width), 1))
+
+
 def _checked(width: float, strides: Sequence[int], stages: Stages) -> Sequence[int]:
     if not 0 < width < math.inf:
         raise UserError(f"width multiplies channels and must be positive, got {width}.")

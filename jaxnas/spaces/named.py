@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Literal
 
-from jaxnas.spaces.blocks import FBNET_SMALL_STRIDES, PROXYLESS_SMALL_STRIDES, BlockSpace, fbnet, proxyless
+from jaxnas.spaces.blocks import FBNET_SMALL_STRIDES, PROXYLESS_SMALL_STRIDES, BlockSpace, fbnet, mobile_small, proxyless
 from jaxnas.spaces.cell import CellSpace, darts, drnas, gdas, nb201, robust_darts
 from jaxnas.spaces.membership import Space
 
@@ -25,6 +25,7 @@ SpaceName = Literal[
     "fbnet_small",
     "proxyless_tiny",
     "fbnet_tiny",
+    "mobile_small",
 ]
 
 CELL_SPACES: dict[SpaceName, Callable[[], CellSpace]] = {
@@ -48,6 +49,8 @@ BLOCK_SPACES: dict[SpaceName, Callable[[float], BlockSpace]] = {
     # Ours, for images of 8x8 pixels: the same candidates in five blocks, of which the first halves the image.
     "proxyless_tiny": lambda width: proxyless(width, (1, 2), head=64, stages=((16, 5),)),
     "fbnet_tiny": lambda width: fbnet(width, (1, 2), head=64, stages=((16, 5),)),
+    # Ours, for images of 32x32 pixels: small enough to be compiled and measured on a CPU.
+    "mobile_small": mobile_small,
 }
 """From a width, the multiplier of channels, to a space. The strides belong to the name, as to a size of images."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import pytest
 
-from jaxnas import cli, plan, published, recipes, run, stored
+from jaxnas import cli, latency, plan, published, recipes, run, stored
 from jaxnas.commands import VERBS
 from jaxnas.counting import COUNTERS
 from jaxnas.interop import golden
@@ -20,18 +20,25 @@ from jaxnas.run_folder import ALPHAS, CONFIG, RunFolder, plain
 from jaxnas.spaces import from_json, from_text
 
 NB201 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
-RESULT = {"recipe": "nb201-digits", "found": {"test_accuracy": 0.75}, "random_std": None}
+RESULT = {
+    "recipe": "nb201-digits",
+    "found": {"test_accuracy": 0.75, "genotype": NB201, "parameters": 5},
+    "costs": {"parameters": {"unit": "weights", "form": "target", "target": 2e4, "derived": 19e3}},
+    "random_std": None,
+}
 REPORT = {"passed": False, "quantities": [{"error": math.inf}, {"error": 1e-12}]}
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test runs in a folder of its own, which holds a run that has searched."""
+    """Every test runs in a folder of its own, which holds a run that has searched and tables of latencies."""
     monkeypatch.chdir(tmp_path)
     recipe = recipes.find("nb201-digits")
     written = RunFolder(tmp_path / "searched")
     written.write_json(CONFIG, {"recipe": "nb201-digits", **plain(recipe)})
     written.write_arrays(ALPHAS, initial_alphas(recipe.search.build_space(), jax.random.key(3)))
+    latency.write(latency.Table("layers", "nb201", "x", 1, "float32", {"a": latency.Row(1.0)}), tmp_path / "table.json")
+    (tmp_path / "lut.yaml").write_text("Conv-input:8x8x3-output:4x4x8:\n  mean: 1.5\n")
     return tmp_path
 
 
@@ -74,10 +81,17 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 # What is typed, the exit code, and what a person reads of it.
 COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "search": (["search", "nb201-digits"], 0, "an epoch"),
+    "pareto": (["pareto", "nb201-digits", "--cost", "parameters", "--targets", "20000", "30000"], 0, "hypervolume 54739.5"),
     "plan": (["plan", "nb201-digits"], 0, "1 parameters, 30 alphas"),
     "derive": (["derive", "searched"], 0, "|"),
     "train": (["train", NB201], 0, "an epoch"),
     "evaluate": (["evaluate", "searched"], 0, "test accuracy 50.00% on 500 images"),
+    "latency import": (
+        ["latency", "import", "lut.yaml", "--format", "mobile-yaml", "--device", "x", "--out", "lut.json", "--overwrite"],
+        0,
+        "1 rows of layers for space proxyless",
+    ),
+    "latency show": (["latency", "show", "table.json"], 0, "never checked against whole networks"),
     "data": (["data", "digits"], 0, "8x8 pixels"),
     "doctor": (["doctor"], 0, "Searches can run."),
     "verify golden": (["verify", "golden", "record.npz"], 1, "FAIL  one quantity"),
@@ -165,7 +179,7 @@ def test_a_full_disk_leaves_the_result_before(
     assert code == 2
     assert err == "jaxnas: result.json cannot be written: No space left on device.\n"
     assert (folder / "result.json").read_text() == "{}"
-    assert {path.name for path in folder.iterdir()} == {"searched", "result.json"}
+    assert {path.name for path in folder.iterdir()} == {"searched", "table.json", "lut.yaml", "result.json"}
 
 
 def test_what_is_no_regular_file_is_not_replaced(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

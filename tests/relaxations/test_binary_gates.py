@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from jax import Array
 
-from jaxnas import objectives
+from jaxnas.latency import terms
 from jaxnas.relaxations import binary_gates, learns, rescaled, sampled_path
 from jaxnas.spaces import nb201_family
 
@@ -115,12 +115,13 @@ def test_an_edge_whose_active_candidate_is_none_does_not_learn() -> None:
 def test_gradient_of_the_latency_is_its_closed_form(mode: Any) -> None:
     """``d E / d alpha_i = p_i (LUT_i - sum_j p_j LUT_j)`` over the candidates involved; through ``mul#log``."""
     latency, task, reference, a, b = np.array([[0.0, 3.0, 7.0], [2.0, 5.0, 0.0], [4.0, 0.0, 0.0]]), 1.7, 8.0, 0.2, 0.3
-    relax, costs = binary_gates(SPACE, mode), objectives.expected({"cell": latency}, fixed=1.5)
-    objective = objectives.multiplicative(reference, a, b)
+    relax, cost = binary_gates(SPACE, mode), terms.Cost("latency", "ms", {"cell": latency}, fixed=1.5)
+    method = terms.fields(SPACE, [terms.multiplicative(cost, reference, a, b)])
     key = jax.random.key(3)
 
     def value(alphas: Array) -> Array:
-        return objective(jnp.asarray(task), costs(relax({"cell": alphas}, key, {}, "alphas")[1]), None)
+        costs = method["costs"](relax({"cell": alphas}, key, {}, "alphas")[1])
+        return method["objective"](jnp.asarray(task), costs, {})
 
     parts = relax({"cell": jnp.asarray(ALPHAS)}, key, {}, "alphas")[0]["cell"]
     among, slope, expected = np.asarray(parts["active"] | parts["probed"]), np.zeros((3, 3)), 1.5
@@ -134,10 +135,3 @@ def test_gradient_of_the_latency_is_its_closed_form(mode: Any) -> None:
     np.testing.assert_allclose(found, task * a * ratio**b, rtol=1e-13)
     outer = task * a * b * ratio ** (b - 1) / (expected * np.log(reference))
     np.testing.assert_allclose(gradient, outer * slope, rtol=1e-11, atol=1e-16)
-
-
-def test_other_objectives() -> None:
-    costs = {"latency": jnp.array(12.0)}
-    assert float(objectives.additive(8.0, 0.1)(jnp.array(1.7), costs, None)) == pytest.approx(1.7 + 0.1 * (12 - 8) / 8)
-    value = objectives.fbnet(0.2, 0.6)(jnp.array(1.7), costs, None)
-    assert float(value) == pytest.approx(1.7 * 0.2 * np.log(12.0) ** 0.6)

@@ -1,0 +1,182 @@
+"""Which architecture a search ends with: the strongest alphas', the weights' choice, or the best that meets its targets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnas import methods, selection
+from jaxnas.data import Dataset
+from jaxnas.errors import TargetMissed
+from jaxnas.estimators import ESTIMATORS
+from jaxnas.latency import Table, constrained
+from jaxnas.nets import ChainShape, Network, Shape
+from jaxnas.pricing import Prices, prices
+from jaxnas.recipe import Recipe, SearchRecipe, TrainRecipe
+from jaxnas.search import SearchState
+from jaxnas.spaces import Genotype, Space, random_genotype, to_text
+from jaxnas.stages import Part
+
+Measure = Callable[[Sequence[Genotype]], Sequence[float]]
+"""Milliseconds of the networks of some genotypes, each measured on this device."""
+
+DRAWS = 10_000
+"""Of random architectures, until as many as are wanted meet the targets."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What a search ends with.
+
+    Attributes:
+      genotype: the architecture.
+      report: for ``result.json``: of each cost the target, the expectation of the alphas, the architecture's by table or count,
+        and measured; and the candidates that were compared. Empty where the alphas paid for nothing.
+      accuracies: of all that were compared where the estimator leaves the choice to the weights, else None.
+    """
+
+    genotype: Genotype
+    report: dict[str, Any]
+    accuracies: np.ndarray | None = None
+
+
+def choose(recipe: Recipe, part: Part, network: Network, dataset: Dataset, state: SearchState) -> Chosen:
+    """The architecture that a search ends with.
+
+    Where the recipe has targets, the best that meets all of them (:func:`best_measured`); where the estimator leaves the
+    choice to the weights, the one of the highest accuracy (:mod:`jaxnas.selection`); else that of the strongest alphas.
+
+    Raises:
+      TargetMissed: no architecture meets the targets.
+    """
+    estimator = recipe.search.estimator
+    priced = prices(part.search, recipe.train, dataset, part.space)
+    expected = {} if priced is None else _expected(part, priced, state, recipe.seed)
+    if priced is not None and priced.limits:
+        measured = recipe.search.latency.measured if "latency" in priced.wanted else 0
+        measure = measuring(priced.table, priced.shape) if measured and priced.wanted["latency"].form == "target" else None
+        return best_measured(part.space, state.alphas, priced, expected, max(1, measured), measure)
+    accuracies = None
+    if ESTIMATORS[estimator].selects:
+        compared = selection.candidates(estimator, part.space, state.alphas, recipe.seed)
+        key = jax.random.fold_in(jax.random.key(recipe.seed), 5)  # The search draws by 0 to 4, stages by 6.
+        genotype, accuracies = selection.best(compared, part.space, network, state.weights, dataset, key)
+    else:
+        genotype = part.genotype(state.alphas)
+    report = {} if priced is None else _report(part.space, priced, expected, genotype)
+    return Chosen(genotype, report, accuracies)
+
+
+def best_measured(
+    space: Space, alphas: Any, priced: Prices, expected: dict[str, float], count: int, measure: Measure | None
+) -> Chosen:
+    """The best architecture within the targets, by the table or, of the ``count`` best by the table, by measurement.
+
+    Raises:
+      TargetMissed: none is left that meets the targets, or none of the measured ones does.
+    """
+    ranked = constrained.best_within(space, alphas, priced.limits, count)
+    targets = ", ".join(f"{cost.name} {limit:g} {cost.unit}" for cost, limit in priced.limits)
+    if not ranked:
+        raise TargetMissed(f"No architecture of space {space.name!r} meets the target of {targets}.", {})
+    candidates: list[dict[str, Any]] = [{"genotype": to_text(one.genotype), "score": one.score, **one.costs} for one in ranked]
+    at = 0
+    if measure is not None:
+        limit = dict((cost.name, limit) for cost, limit in priced.limits)["latency"]
+        for candidate, milliseconds in zip(candidates, measure([one.genotype for one in ranked]), strict=True):
+            candidate["measured"] = float(milliseconds)
+        meeting = [i for i, candidate in enumerate(candidates) if constrained.within(candidate["measured"], limit)]
+        if not meeting:
+            least = min(candidate["measured"] for candidate in candidates)
+            raise TargetMissed(
+                f"None of the {len(candidates)} best architectures by the table meets the target of {targets}: measured, the "
+                f"fastest takes {least:.4g} ms. Search with a lower target, measure more candidates, or make a better table.",
+                {"candidates": candidates},
+            )
+        at = meeting[0]
+    report = _report(space, priced, expected, ranked[at].genotype)
+    if measure is not None:
+        report["costs"]["latency"]["measured"] = candidates[at]["measured"]
+    return Chosen(ranked[at].genotype, {**report, "candidates": candidates})
+
+
+def measuring(table: Table | None, shape: Shape | ChainShape) -> Measure:
+    """Measures as the table was made: at its batch and precision."""
+    assert table is not None
+
+    def measure(genotypes: Sequence[Genotype]) -> list[float]:
+        from jaxnas.latency import deployed, timing  # Not above: only for those who measure.
+
+        deployment = deployed.Deployment(table.batch or 1, table.precision or "float32")  # type: ignore[arg-type]
+        timings = timing.time_all(
+            {to_text(genotype): deployed.network_run(genotype, shape, deployment) for genotype in genotypes}
+        )
+        return [timings[to_text(genotype)].seconds * 1e3 for genotype in genotypes]
+
+    return measure
+
+
+def within_targets(
+    search: SearchRecipe, train: TrainRecipe, dataset: Dataset, space: Space, rng: np.random.Generator, count: int
+) -> list[Genotype]:
+    """Random architectures that meet a recipe's targets; fewer where :data:`DRAWS` draws have not as many."""
+    priced = prices(search, train, dataset, space)
+    limits = [] if priced is None else priced.limits
+    found: list[Genotype] = []
+    for _ in range(DRAWS):
+        if len(found) == count:
+            break
+        genotype = random_genotype(space, rng)
+        if all(constrained.within(constrained.total(space, cost, genotype), limit) for cost, limit in limits):
+            found.append(genotype)
+    return found
+
+
+def described(search: SearchRecipe, train: TrainRecipe, dataset: Dataset, space: Space) -> list[str]:
+    """What the first screen says of the costs that the alphas pay for, and of a table that should not be believed."""
+    priced = prices(search, train, dataset, space)
+    if priced is None:
+        return []
+    lines = []
+    for name, term in priced.wanted.items():
+        cost = priced.costs[name]
+        (least, _), (greatest, _) = constrained.extremes(space, cost)
+        held = f"target {term.target:g}" if term.form == "target" else term.form
+        source = f", by {Path(search.latency.table).name}" if name == "latency" else ""
+        lines.append(f"{name}: {held}; architectures cost {least:.6g} to {greatest:.6g} {cost.unit}{source}")
+    return lines + ([f"warning: {priced.warning}"] if priced.warning else [])
+
+
+def extremes_of(recipe: Recipe, dataset: Dataset, name: str) -> tuple[float, float, str]:
+    """What the cheapest and the dearest architecture of a recipe's space cost, and the unit."""
+    space = recipe.search.build_space()
+    priced = prices(recipe.search, recipe.train, dataset, space)
+    assert priced is not None
+    (least, _), (greatest, _) = constrained.extremes(space, priced.costs[name])
+    return least, greatest, priced.costs[name].unit
+
+
+def _expected(part: Part, priced: Prices, state: SearchState, seed: int) -> dict[str, float]:
+    """The expected costs of the last alphas, by the probabilities that the method has in its last epoch."""
+    method = methods.build(part.search, part.space, 1)
+    key = jax.random.fold_in(jax.random.key(seed), 7)
+    return priced.expected(part.space, method, state.alphas, key, jnp.asarray(part.end_epoch - 1))
+
+
+def _report(space: Space, priced: Prices, expected: dict[str, float], genotype: Genotype) -> dict[str, Any]:
+    costs = {}
+    for name, term in priced.wanted.items():
+        cost = priced.costs[name]
+        costs[name] = {"unit": cost.unit, "form": term.form}
+        costs[name] |= {"target": term.target} if term.form == "target" else {}
+        costs[name] |= {"expected": expected[name]} if name in expected else {}
+        costs[name]["derived"] = constrained.total(space, cost, genotype)
+    if priced.warning:
+        costs["latency"]["warning"] = priced.warning
+    return {"costs": costs}

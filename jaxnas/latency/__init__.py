@@ -1,0 +1,34 @@
+"""Latency of a space's networks: tables, their check against whole networks, and what predicts without a table.
+
+What is fitted, imported or predicted is imported from its own file: it needs SciPy's optimizers or scikit-learn, which take
+seconds to import.
+"""
+
+from jaxnas.latency.encodings import Encoded, encode, has_path, reaching_output
+from jaxnas.latency.layers import Candidate, Layer, Layers, layers
+from jaxnas.latency.scores import Scores, scores
+from jaxnas.latency.table import Checks, Row, Table, check_matches, costs, edge_key, read, shape_fields, to_json, warning, write
+
+__all__ = [
+    "Candidate",
+    "Checks",
+    "Encoded",
+    "Layer",
+    "Layers",
+    "Row",
+    "Scores",
+    "Table",
+    "check_matches",
+    "costs",
+    "edge_key",
+    "encode",
+    "has_path",
+    "layers",
+    "reaching_output",
+    "read",
+    "scores",
+    "shape_fields",
+    "to_json",
+    "warning",
+    "write",
+]

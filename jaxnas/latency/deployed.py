@@ -1,0 +1,104 @@
+"""Layers and networks as they will run where they are deployed: evaluation mode, weights fixed, one program."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jaxnas.errors import UserError, did_you_mean
+from jaxnas.latency.layers import Layer
+from jaxnas.latency.timing import Run, repeated, runner
+from jaxnas.nets import ChainShape, Dtype, Shape, deployed_layer, derived
+from jaxnas.spaces import Genotype
+
+
+@dataclasses.dataclass(frozen=True)
+class Deployment:
+    """How a network will run.
+
+    Attributes:
+      batch: images at a time.
+      precision: type of the images, and so of what goes through the network; weights are kept in float32.
+
+    Raises:
+      UserError: a batch below 1, an unknown precision.
+    """
+
+    batch: int = 1
+    precision: Dtype = "float32"
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise UserError(f"batch must be at least 1, got {self.batch}.")
+        if self.precision not in get_args(Dtype):
+            raise UserError(f"Unknown precision {self.precision!r}. {did_you_mean(self.precision, get_args(Dtype))}")
+
+
+def layer_run(layer: Layer, deployment: Deployment) -> Run:
+    """Compiles a layer, with drawn weights, to be timed: from rows to rows, as its neighbours hand them on.
+
+    Raises:
+      UserError: an operation that its style does not have.
+    """
+    init, apply = deployed_layer(layer.style, layer.operation, layer.c_in, layer.c_out, layer.stride)
+    x = _drawn((layer.height, layer.c_in, layer.width * deployment.batch), deployment)
+
+    def evaluate(variables: Any, x: Array) -> Array:
+        return apply(*variables, x, deployment.batch)
+
+    return _compiled(evaluate, init(jax.random.key(0)), x)
+
+
+def network_run(genotype: Genotype, shape: Shape | ChainShape, deployment: Deployment) -> Run:
+    """Compiles the network of a genotype, with drawn weights, to be timed: from images to logits.
+
+    Raises:
+      UserError: a shape that it cannot have.
+    """
+    network = derived(genotype, shape)
+    images = _drawn((deployment.batch, shape.image_size, shape.image_size, 3), deployment)
+
+    def evaluate(variables: Any, images: Array) -> Array:
+        weights, statistics = variables
+        (logits, _), _ = network.forward(weights, None, images, jax.random.key(0), {}, statistics)
+        return logits
+
+    return _compiled(evaluate, network.init(jax.random.key(0)), images)
+
+
+def device_name() -> str:
+    """JAX's first device in words; of a CPU the model, and the cores that this process may use."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return f"{device.device_kind} ({device.platform})"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{_processor()} (cpu, {cores} cores)"
+
+
+def _processor() -> str:
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()
+
+
+def software_versions() -> dict[str, str]:
+    """Versions that decide what a network is compiled to."""
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}
+    return {**versions, "python": platform.python_version(), "xla_flags": os.environ.get("XLA_FLAGS", "")}
+
+
+def _compiled(evaluate: Any, variables: Any, x: Array) -> Run:
+    return runner(repeated(evaluate, variables, x), variables, x)
+
+
+def _drawn(shape: tuple[int, ...], deployment: Deployment) -> Array:
+    return jax.random.normal(jax.random.key(1), shape, jnp.dtype(deployment.precision))
