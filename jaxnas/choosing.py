@@ -114,9 +114,8 @@ def measuring(table: Table | None, shape: Shape | ChainShape) -> Measure:
         from jaxnas.latency import deployed, timing  # Not above: only for those who measure.
 
         deployment = deployed.Deployment(table.batch or 1, table.precision or "float32")  # type: ignore[arg-type]
-        timings = timing.time_all(
-            {to_text(genotype): deployed.network_run(genotype, shape, deployment) for genotype in genotypes}
-        )
+        runs = {to_text(genotype): deployed.network_run(genotype, shape, deployment) for genotype in genotypes}
+        timings = timing.time_all(runs)
         return [timings[to_text(genotype)].seconds * 1e3 for genotype in genotypes]
 
     return measure

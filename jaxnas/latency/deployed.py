@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -63,6 +64,13 @@ def network_run(genotype: Genotype, shape: Shape | ChainShape, deployment: Deplo
     Raises:
       UserError: a shape that it cannot have.
     """
+    return _compiled(*network_call(genotype, shape, deployment))
+
+
+def network_call(
+    genotype: Genotype, shape: Shape | ChainShape, deployment: Deployment
+) -> tuple[Callable[[Any, Array], Array], Any, Array]:
+    """What is timed of a network: ``evaluate(variables, images) -> logits``, drawn variables, and images."""
     network = derived(genotype, shape)
     images = _drawn((deployment.batch, shape.image_size, shape.image_size, 3), deployment)
 
@@ -71,7 +79,7 @@ def network_run(genotype: Genotype, shape: Shape | ChainShape, deployment: Deplo
         (logits, _), _ = network.forward(weights, None, images, jax.random.key(0), {}, statistics)
         return logits
 
-    return _compiled(evaluate, network.init(jax.random.key(0)), images)
+    return evaluate, network.init(jax.random.key(0)), images
 
 
 def device_name() -> str:

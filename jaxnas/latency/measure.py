@@ -19,7 +19,7 @@ from jaxnas.latency.scores import scores
 from jaxnas.latency.table import Checks, Row, Table, costs
 from jaxnas.latency.timing import EFFORT, Clock, Effort, Run, Timing, time_all
 from jaxnas.nets import ChainShape, Shape
-from jaxnas.spaces import Genotype, Space, random_genotype, to_text
+from jaxnas.spaces import NONE, Genotype, Nb201Genotype, Space, random_genotype, to_text
 
 Mode = Literal["operations", "networks"]
 """``operations``: a row for each layer, timed alone. ``networks``: one for each candidate of each edge, fitted to networks."""
@@ -64,7 +64,8 @@ def measured_table(
     """Makes a table of the networks of a space on JAX's first device, and checks it on networks that it has not seen.
 
     Networks are drawn uniformly, each once, without those of NAS-Bench-201 in which nothing leads from the input to the output.
-    What is predicted of one is the sum of what a compiler keeps (:func:`jaxnas.latency.encodings.reaching_output`).
+    What is predicted of one is the sum of what a compiler keeps: edges that reach the output and that the images reach
+    (:func:`reached_by_input`).
 
     Args:
       networks: how many the rows are fitted to, in the mode ``networks``.
@@ -79,7 +80,7 @@ def measured_table(
     if mode == "networks" and networks < 1:
         raise UserError(f"The rows are fitted to whole networks: at least 1, got {networks}.")
     drawn = drawn_networks(space, held_out + (networks if mode == "networks" else 0), seed)
-    encoded = encode(space, drawn)
+    encoded = encode(space, [reached_by_input(genotype) for genotype in drawn])
     if mode == "networks":
         # What the fit will refuse is refused before all is compiled and timed.
         fit(space, encoded.kept[held_out:], np.ones(networks)).predict(encoded.kept)
@@ -114,7 +115,7 @@ def _table(
     words = f"{held_out} drawn at random" + (", none of them of the fit" if mode == "networks" else "")
     how = (
         f"medians of at least {effort.rounds} rounds in turns, dispatch taken out by the slope over dependent repeats; spreads "
-        f"are standard deviations by the quartiles, at most {effort.limit:.0%}"
+        f"are standard deviations by the quartiles, at most {effort.limit:.0%}; what the images do not reach costs nothing"
     )
     device, software = device_name(), software_versions()
     if mode == "networks":
@@ -135,6 +136,26 @@ def table_sums(table: Table, space: Space, shape: Shape | ChainShape, kept: np.n
     """A table's milliseconds of encoded networks ``[networks, candidates]``."""
     by_kind, fixed = costs(table, space, shape)
     return fixed + kept @ np.concatenate([by_kind[kind][np.array(cell.present)] for kind, cell in space.cells])
+
+
+def reached_by_input(genotype: Genotype) -> Genotype:
+    """The genotype with ``none`` on NAS-Bench-201's edges that are fed by a node which the images do not reach.
+
+    What such edges give out depends on the weights alone, which are fixed where a network is deployed: a compiler computes it
+    once.
+
+    >>> genotype = Nb201Genotype(((("none", 0),), (("skip_connect", 0), ("nor_conv_3x3", 1))))
+    >>> reached_by_input(genotype).nodes
+    ((('none', 0),), (('skip_connect', 0), ('none', 1)))
+    """
+    if not isinstance(genotype, Nb201Genotype):
+        return genotype
+    reached, nodes = {0}, []
+    for target, pairs in enumerate(genotype.nodes, start=1):
+        nodes.append(tuple((name if source in reached else NONE, source) for name, source in pairs))
+        if any(name != NONE for name, _ in nodes[-1]):
+            reached.add(target)
+    return Nb201Genotype(tuple(nodes))
 
 
 def drawn_networks(space: Space, count: int, seed: int) -> list[Genotype]:

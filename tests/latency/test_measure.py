@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from jaxnas.errors import UserError
 from jaxnas.latency import Layer, costs, layers, measure, read, warning
 from jaxnas.latency.deployed import Deployment, device_name, layer_run, network_run, software_versions
 from jaxnas.latency.encodings import encode, has_path
-from jaxnas.latency.measure import drawn_networks, measured_table, table_sums
+from jaxnas.latency.measure import drawn_networks, measured_table, reached_by_input, table_sums
 from jaxnas.latency.timing import Effort
 from jaxnas.nets import ChainShape, Shape
 from jaxnas.spaces import Block, BlockSpace, Genotype, Space, from_text, nb201, nb201_family
@@ -67,13 +68,12 @@ def nothing(_: Any) -> float:
 
 
 def live(genotype: Genotype) -> list[tuple[int, str]]:
-    """Edges that reach the output and their operations, by a walk of its own."""
-    edges = genotype.cells["cell"]  # pyright: ignore[reportAttributeAccessIssue]
-    reach = {3}
-    for name, source, target in sorted(edges, key=lambda edge: -edge[2]):
-        if target in reach and name != "none":
-            reach.add(source)
-    return [(edge, name) for edge, (name, _, target) in enumerate(edges) if target in reach]
+    """Edges on a path from the input to the output and their operations, by a list of all paths."""
+    edges = {(source, target): name for name, source, target in genotype.cells["cell"]}  # pyright: ignore[reportAttributeAccessIssue]
+    paths = [(0, 3), (0, 1, 3), (0, 2, 3), (0, 1, 2, 3)]
+    whole = [path for path in paths if all(edges[step] != "none" for step in itertools.pairwise(path))]
+    on_path = {step for path in whole for step in itertools.pairwise(path)}
+    return [(number, name) for number, (step, name) in enumerate(edges.items()) if step in on_path]
 
 
 def planted(genotype: Genotype) -> float:
@@ -106,7 +106,7 @@ def test_rows_are_the_layers_of_the_space(installed: Callable[[Device], Device],
     needed = layers(space, shape)
 
     def sums(genotype: Genotype) -> float:
-        encoded = encode(space, [genotype]).kept[0]
+        encoded = encode(space, [reached_by_input(genotype)]).kept[0]
         flat = [
             candidate for edges in needed.candidates.values() for edge in edges for candidate in edge if candidate is not None
         ]

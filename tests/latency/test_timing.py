@@ -14,7 +14,11 @@ from jax import Array, lax
 
 from jaxnas.compiling import compile_ahead
 from jaxnas.errors import UserError
+from jaxnas.latency.deployed import Deployment, network_call
+from jaxnas.latency.measure import reached_by_input
 from jaxnas.latency.timing import Effort, Timing, repeated, runner, time_all
+from jaxnas.nets import Shape
+from jaxnas.spaces import Genotype, from_text
 
 
 class FakeClock:
@@ -158,3 +162,19 @@ def test_a_compiled_function_runs() -> None:
     x = jnp.ones((2, 3))
     run = runner(repeated(lambda weights, x: weights * x, jnp.float32(2), x), jnp.float32(2), x)
     assert run(3) is None
+
+
+def test_what_the_images_do_not_reach_is_computed_once() -> None:
+    shape = Shape(channels=2, cells=1, classes=2, image_size=4)
+    unreached = from_text("|none~0|+|none~0|nor_conv_1x1~1|+|nor_conv_1x1~0|none~1|nor_conv_1x1~2|")
+    assert reached_by_input(unreached) == from_text("|none~0|+|none~0|none~1|+|nor_conv_1x1~0|none~1|none~2|")
+    reached = from_text("|none~0|+|nor_conv_1x1~0|none~1|+|nor_conv_1x1~0|none~1|nor_conv_1x1~2|")
+
+    def products(genotype: Genotype) -> int:
+        evaluate, variables, images = network_call(genotype, shape, Deployment())
+        inside, _ = dots(repeated(evaluate, variables, images).call.as_text())
+        return inside
+
+    # Two more convolutions in each of the three stages' cells run, but only where the images reach them.
+    kept = products(reached_by_input(unreached))
+    assert (products(unreached), products(reached)) == (kept, kept + 6)
