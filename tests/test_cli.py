@@ -70,7 +70,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "option of a part": (["search", "--epochs", "4"], "Perhaps you meant: --search.epochs"),
     "word not listed": (
         ["search", "--search.space", "dart"],
-        "('darts', 'drnas', 'nb201', 'gdas', 's1', 's2', 's3', 's4', 'proxyless'",
+        "('darts', 'drnas', 'nb201', 'gdas', 's1', 's2', 's3', 's4', ",
     ),
     "no number": (["search", "--search.epochs", "many"], "--search.epochs"),
     "no epochs": (["search", "--search.epochs", "0"], "epochs must be positive, got 0."),

@@ -282,6 +282,7 @@ def test_a_run_in_stages(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with np.load(tmp_path / "a" / "alphas.npz") as alphas:
         for kind in kinds:
             np.testing.assert_array_equal(np.array(log[numbers[-1] * 2 + 1]["alphas"][kind], np.float32), alphas[kind])
+        assert isinstance(space, CellSpace)
         left, gathered_alphas = gathered(space, dict(alphas))
     genotype = from_text(result["found"]["genotype"])
     check_fits(genotype, left)
