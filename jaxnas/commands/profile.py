@@ -21,9 +21,9 @@ from jaxnas.latency.measure import Mode, Report, measured_table
 from jaxnas.latency.timing import EFFORT
 from jaxnas.nets import ChainShape, Dtype, Shape
 from jaxnas.run_folder import environment
-from jaxnas.spaces import BLOCK_SPACES, CELL_SPACES, BlockSpace, Space, named_space
+from jaxnas.spaces import BLOCK_SPACES, CELL_SPACES, BlockSpace, Space, SpaceName, named_space
 
-SPACES = {**CELL_SPACES, **BLOCK_SPACES}
+SPACES: dict[str, SpaceName] = {name: name for name in (*CELL_SPACES, *BLOCK_SPACES)}
 IMAGE_SIZES = {"proxyless": 224, "fbnet": 224, "proxyless_tiny": 8, "fbnet_tiny": 8}
 """Pixels of the images that a space's networks are for, where they are not 32."""
 
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
         assert name is not None
         if name in CELL_SPACES and width != 1:
             raise UserError(f"Space {name!r} is of cells: give --channels instead of --width {width}.")
-        space = named_space(name, width)
+        space = named_space(SPACES[name], width)
         shape = _shape(space, channels, cells, classes, image_size or IMAGE_SIZES.get(name, 32))
         _check(out)
         with json_output(json) as write_json, _shown() as report:

@@ -12,9 +12,10 @@ import jax
 import pytest
 
 from jaxnas import cli, latency, plan, published, recipes, run, stored
-from jaxnas.commands import VERBS
+from jaxnas.commands import VERBS, profile
 from jaxnas.counting import COUNTERS
 from jaxnas.interop import golden
+from jaxnas.latency import measure
 from jaxnas.relaxations import initial_alphas
 from jaxnas.run_folder import ALPHAS, CONFIG, RunFolder, plain
 from jaxnas.spaces import from_json, from_text
@@ -66,6 +67,11 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "train_only", ran)
     monkeypatch.setattr(stored, "test_accuracy", lambda *_: (0.5, 500))
     monkeypatch.setattr(golden, "verify_files", lambda files, path: report(path, print))
+    checks = latency.Checks(latency.Scores(0.9, 5.0, 1.0, 2), "two drawn")
+    table = latency.Table("layers", "nb201", "x", 1, "float32", {"a": latency.Row(1.0)}, checks=checks)
+    networks = [measure.Measured(NB201, "held out", 1.0, 0.1, 3, 1.1)] * 2
+    monkeypatch.setattr(profile, "measured_table", lambda *_: (table, networks))
+    monkeypatch.setattr(profile, "write", lambda *_: None)
     monkeypatch.setattr(published, "verify_published", lambda path: report(path, print))
 
 
@@ -92,6 +98,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
         "1 rows of layers for space proxyless",
     ),
     "latency show": (["latency", "show", "table.json"], 0, "never checked against whole networks"),
+    "profile": (["profile", "nb201", "--out", "new.json"], 1, "R2 0.900 is below 0.95"),
     "data": (["data", "digits"], 0, "8x8 pixels"),
     "doctor": (["doctor"], 0, "Searches can run."),
     "verify golden": (["verify", "golden", "record.npz"], 1, "FAIL  one quantity"),
