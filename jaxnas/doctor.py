@@ -31,11 +31,13 @@ PACKAGES = (
     ("optax", "optax", _SEARCH),
     ("chex", "chex", _SEARCH),
     ("numpy", "numpy", _SEARCH),
+    ("scipy", "scipy", _SEARCH),
     ("rich", "rich", _SEARCH),
     ("tyro", "tyro", _SEARCH),
     ("scikit-learn", "sklearn", "the data set digits"),
     ("psutil", "psutil", "the size of the memory"),
     ("pillow", "PIL", "folders of images, and contact sheets"),
+    ("pyyaml", "yaml", "published tables of latencies in YAML"),
     ("tensorflow-datasets", "tensorflow_datasets", "data sets of TensorFlow Datasets"),
     ("array-record", "array_record", "data sets of TensorFlow Datasets"),
 )

@@ -7,12 +7,14 @@ import itertools
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from jaxnas.errors import UserError
-from jaxnas.recipe import Recipe
+
+if TYPE_CHECKING:  # JAX comes with it, and the doctor runs without.
+    from jaxnas.recipe import Recipe
 
 JsonTarget = Annotated[
     Path | None,

@@ -110,7 +110,7 @@ def test_every_stage_is_planned(capsys: pytest.CaptureFixture[str], asked: dict[
     assert code == 0
     assert [line.split()[1] for line in printed.splitlines() if line.startswith("stage ")] == ["2,"]
     supernets = [line for line in printed.splitlines() if line.startswith("supernet")]
-    expected = [f"supernet  nb201, C=8, {1 + i} cells: {5678 + i:,} parameters, 30 alphas" for i in range(2)]
+    expected = [f"supernet  nb201, C=8, {1 + i} cells: {5678 + i:,} parameters, 224 alphas" for i in range(2)]
     assert supernets == expected
     asked["free"] = 150 * MEBIBYTE
     code, printed, _ = call(capsys, "p-darts-digits", "--json")
