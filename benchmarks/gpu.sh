@@ -5,7 +5,8 @@
 #
 # Writes gpu-*.json into DIRECTORY: by default $OUT if that is set, else benchmarks/results. gpu-summary.json says of every
 # part whether it ran, and why not. Parts have limits of their own and a common deadline; what matters most comes first.
-#   --tiny        the same on tiny sizes and on any device, to see that it works; writes tiny-*.json
+#   --tiny        the same on tiny sizes and on any device, to see that it works; writes tiny-*.json. A CPU compiles for longer:
+#                 limits and deadline are four times as long
 #   PYTHON=...    an interpreter (3.11 or newer) with JAX for the GPU and PyTorch; by default python3
 #   WHEELS=...    a directory of wheels: what else is missing is installed from there, instead of by an index
 #   GOLDENS=...   the directory of golden files; by default ../shared/goldens
@@ -14,11 +15,11 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 PYTHON=${PYTHON:-python3}
 GOLDENS=${GOLDENS:-../shared/goldens}
-DEADLINE=${DEADLINE:-560}
 began=$SECONDS
 
-tiny=
-if [ "${1:-}" = --tiny ]; then tiny=1; shift; fi
+tiny= patience=1
+if [ "${1:-}" = --tiny ]; then tiny=1 patience=4; shift; fi
+DEADLINE=${DEADLINE:-$((560 * patience))}
 results=${1:-${OUT:-benchmarks/results}}
 prefix=${tiny:+tiny}
 prefix=$results/${prefix:-gpu}
@@ -60,7 +61,7 @@ fi
 
 # part NAME LIMIT COMMAND...: runs a command that writes $prefix-NAME.json, for LIMIT seconds or what is left of the deadline.
 part() {
-  local name=$1 limit=$2 left=$((DEADLINE - SECONDS + began)) code=0 start=$SECONDS
+  local name=$1 limit=$(($2 * patience)) left=$((DEADLINE - SECONDS + began)) code=0 start=$SECONDS
   shift 2
   [ "$limit" -lt "$left" ] || limit=$left
   rm -f "$prefix-$name.json"
