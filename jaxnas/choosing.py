@@ -113,7 +113,7 @@ def measuring(table: Table | None, shape: Shape | ChainShape) -> Measure:
     def measure(genotypes: Sequence[Genotype]) -> list[float]:
         from jaxnas.latency import deployed, timing  # Not above: only for those who measure.
 
-        deployment = deployed.Deployment(table.batch or 1, table.precision or "float32")  # type: ignore[arg-type]
+        deployment = deployed.deployment_of(table)
         runs = {to_text(genotype): deployed.network_run(genotype, shape, deployment) for genotype in genotypes}
         timings = timing.time_all(runs)
         return [timings[to_text(genotype)].seconds * 1e3 for genotype in genotypes]

@@ -165,18 +165,13 @@ def check_prices(recipe: Recipe, dataset: Dataset) -> None:
                     f"reference go down to {lowest:.6g} {unit}. Choose another form, such as target."
                 )
         if isinstance(term, LatencyTerm) and term.form == "target" and term.measured:
-            from jaxnas.latency import measure  # Not above: it takes a second to import, for this alone.
+            from jaxnas.latency import deployed  # Not above: it takes a second to import, for this alone.
 
             assert found.table is not None
             try:
-                check_matches(found.table, device=measure.device_name())
+                check_matches(found.table, device=deployed.device_name())
+                deployed.deployment_of(found.table)
             except UserError as error:
                 raise UserError(
                     f"{error} To search for that device without measuring candidates on this one: --search.latency.measured 0"
                 ) from error
-            for field in ("batch", "precision"):
-                if getattr(found.table, field) is None:
-                    raise UserError(
-                        f"The latency table does not say its {field}, in which candidates would be measured. "
-                        "To leave that out: --search.latency.measured 0"
-                    )

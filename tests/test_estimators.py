@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from jax import Array
 
+from experiments import estimators as toy
 from jaxnas import methods
 from jaxnas.composition import TAKES_SECOND_DERIVATIVES
 from jaxnas.derive import derive, one_hot_mixture
@@ -26,16 +24,6 @@ from jaxnas.spaces import CellSpace, fbnet, nb201_family
 pytestmark = pytest.mark.usefixtures("float64")
 
 
-def load() -> ModuleType:
-    """The network of 27 paths."""
-    spec = importlib.util.spec_from_file_location("estimators", Path(__file__).parents[1] / "experiments" / "estimators.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-toy = load()
 SPACE: CellSpace = toy.SPACE
 OWN: dict[str, dict[str, Any]] = {
     "gdas": {"temperature": 2.0, "temperature_end": 0.5},

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jaxnas.errors import UserError
+from jaxnas.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:  # JAX comes with it, and the doctor runs without.
     from jaxnas.recipe import Recipe
@@ -84,6 +84,33 @@ def with_target(recipe: Recipe, table: Path | None, milliseconds: float | None) 
         )
     latency = dataclasses.replace(recipe.search.latency, form="target", target=milliseconds, table=str(table))
     return dataclasses.replace(recipe, search=dataclasses.replace(recipe.search, latency=latency))
+
+
+Actions = Mapping[str, tuple[Callable[..., Any], str]]
+"""Of a verb that has several actions: the function of each, and what it does in a line."""
+
+
+def parse_action(verb: str, what: str, actions: Actions, usage: str, question: str, arguments: list[str]) -> Any:
+    """Calls the action that the first argument names, with what the others say, as :func:`parse`; or prints the usage.
+
+    Args:
+      what: how the verb's actions are called.
+      usage: what is printed with ``--help`` and no action; then 0 is returned.
+      question: what is asked of who names none.
+
+    Raises:
+      UserError: no action, or an unknown one.
+    """
+    action, rest = take_name(arguments)
+    if action is None:
+        if not {"-h", "--help"} & set(rest):
+            raise UserError(question)
+        print(usage)
+        return 0
+    if action not in actions:
+        raise UserError(f"Unknown {what} {action!r}. {did_you_mean(action, actions)}")
+    function, about = actions[action]
+    return parse(function, rest, f"{verb} {action}", about)
 
 
 def parse(function: Any, arguments: list[str], verb: str, description: str, misplaced: Mapping[str, str] | None = None) -> Any:

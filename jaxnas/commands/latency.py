@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from jaxnas import latency
-from jaxnas.commands.arguments import JsonTarget, parse, take_name
+from jaxnas.commands.arguments import Actions, JsonTarget, parse_action
 from jaxnas.commands.json_output import json_output
-from jaxnas.errors import UserError, did_you_mean
+from jaxnas.errors import UserError
 from jaxnas.latency import importers
 from jaxnas.nets import ChainShape, Shape
 from jaxnas.spaces import BlockSpace, named_space
@@ -30,16 +29,8 @@ Published = Literal["nb201", "fbnet", "fbnet_small"]
 
 def main(arguments: list[str]) -> int:
     """Imports or shows; 0."""
-    action, rest = take_name(arguments)
-    if action is None:
-        if not {"-h", "--help"} & set(rest):
-            raise UserError("What is to be done? Type: jaxnas latency import FILE ..., or: jaxnas latency show TABLE")
-        print(USAGE)
-        return 0
-    if action not in ACTIONS:
-        raise UserError(f"Unknown action {action!r}. {did_you_mean(action, ACTIONS)}")
-    function, about = ACTIONS[action]
-    return parse(function, rest, f"latency {action}", about)
+    question = "What is to be done? Type: jaxnas latency import FILE ..., or: jaxnas latency show TABLE"
+    return parse_action("latency", "action", ACTIONS, USAGE, question, arguments)
 
 
 def _import(
@@ -151,7 +142,7 @@ def _summary(table: latency.Table) -> str:
     return "\n".join([*lines, f"warning: {said}"] if said else lines)
 
 
-ACTIONS: dict[str, tuple[Callable[..., Any], str]] = {
+ACTIONS: Actions = {
     "import": (_import, "Write a published table of latencies in jaxnas's form."),
     "show": (_show, "Print what a table of latencies holds, and whether it passed its check."),
 }

@@ -6,14 +6,13 @@ import json as json_format
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from jaxnas import published
-from jaxnas.commands.arguments import JsonTarget, parse, take_name
+from jaxnas.commands.arguments import Actions, JsonTarget, parse_action
 from jaxnas.commands.json_output import json_output
-from jaxnas.errors import UserError, did_you_mean
 from jaxnas.interop import golden
 
 USAGE = """usage: jaxnas verify CHECK ...
@@ -26,16 +25,8 @@ jaxnas verify CHECK --help tells more. Exit code 0 where all agrees, else 1."""
 
 def main(arguments: list[str]) -> int:
     """Prints what was compared; 0 where all agrees, else 1."""
-    check, rest = take_name(arguments)
-    if check is None:
-        if not {"-h", "--help"} & set(rest):
-            raise UserError("What is to be verified? Type: jaxnas verify golden FILE ..., or: jaxnas verify published")
-        print(USAGE)
-        return 0
-    if check not in CHECKS:
-        raise UserError(f"Unknown check {check!r}. {did_you_mean(check, CHECKS)}")
-    function, about = CHECKS[check]
-    return parse(function, rest, f"verify {check}", about)
+    question = "What is to be verified? Type: jaxnas verify golden FILE ..., or: jaxnas verify published"
+    return parse_action("verify", "check", CHECKS, USAGE, question, arguments)
 
 
 def _golden(
@@ -65,7 +56,7 @@ def _checked(check: Callable[[Path | None], bool], json: Path | None) -> int:
     return 0 if passed else 1
 
 
-CHECKS: dict[str, tuple[Callable[..., Any], str]] = {
+CHECKS: Actions = {
     "golden": (_golden, "Compare with records of the reference implementations."),
     "published": (_published, "Compare parameters and multiply-adds of published networks with the published figures."),
 }

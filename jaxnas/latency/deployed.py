@@ -8,7 +8,7 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jax import Array
 
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.latency.layers import Layer
+from jaxnas.latency.table import Table
 from jaxnas.latency.timing import Run, repeated, runner
 from jaxnas.nets import ChainShape, Dtype, Shape, deployed_layer, derived
 from jaxnas.spaces import Genotype
@@ -41,6 +42,22 @@ class Deployment:
             raise UserError(f"batch must be at least 1, got {self.batch}.")
         if self.precision not in get_args(Dtype):
             raise UserError(f"Unknown precision {self.precision!r}. {did_you_mean(self.precision, get_args(Dtype))}")
+
+
+def deployment_of(table: Table) -> Deployment:
+    """How a table's networks ran.
+
+    Raises:
+      UserError: the table does not say its batch or precision, or has a precision that is not computed in here.
+
+    >>> from jaxnas.latency import Row
+    >>> deployment_of(Table("layers", "nb201", "a phone", 8, "bfloat16", {"a": Row(1.0)}))
+    Deployment(batch=8, precision='bfloat16')
+    """
+    for field in ("batch", "precision"):
+        if getattr(table, field) is None:
+            raise UserError(f"The latency table does not say its {field}, in which candidates would be measured.")
+    return Deployment(cast(int, table.batch), cast(Dtype, table.precision))
 
 
 def layer_run(layer: Layer, deployment: Deployment) -> Run:

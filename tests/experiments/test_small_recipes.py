@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
 import numpy as np
 import pytest
 
+from experiments import small_recipes
 from jaxnas.recipes import RECIPES
 from jaxnas.spaces import check_fits, from_text
-
-
-def load() -> ModuleType:
-    path = Path(__file__).parents[2] / "experiments" / "small_recipes.py"
-    spec = importlib.util.spec_from_file_location("small_recipes", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-small_recipes = load()
 
 
 @pytest.mark.slow
