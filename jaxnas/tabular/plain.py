@@ -40,8 +40,8 @@ def read_plain(path: Path) -> Benchmark:
     NAS-Bench-201: a line for each architecture with ``arch_str``, accuracies in percent in columns as ``cifar10_val_200``,
     ``cifar100_test_12`` and ``in16_val_200``, ``n_seeds`` (runs that those of 200 epochs are means of), seconds in columns as
     ``train_sec_cifar10valid_200``, ``params_published_cifar10`` and ``flops_cifar10``. Lines may come in any order.
-    ``cifar10_val`` is the benchmark's ``cifar10-valid`` ``x-valid``, ``cifar10_test`` its ``cifar10`` ``ori-test``, the others are ``x-valid``
-    and ``x-test``. NAS-Bench-Macro: ``arch``, ``test_acc_1``, ``_2`` and ``_3``, ``mean_acc``, ``params`` and ``flops``.
+    ``cifar10_val`` is the benchmark's ``cifar10-valid`` ``x-valid``, ``cifar10_test`` its ``cifar10`` ``ori-test``, the others
+    are ``x-valid`` and ``x-test``. NAS-Bench-Macro: ``arch``, ``test_acc_1``, ``_2`` and ``_3``, ``mean_acc``, ``params`` and ``flops``.
 
     Args:
       path: a CSV file, which may be compressed by gzip, or an NPZ file of arrays by the same names.

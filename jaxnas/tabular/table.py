@@ -84,7 +84,7 @@ class Table:
             raise UserError(f"{self.name}: budgets are {self.budgets.tolist()}, they must rise from at least 1.")
         for field in ("validation", "test"):
             check_values(getattr(self, field), 0, 100, f"{self.name}: {field}", "an accuracy in percent")
-        check_values(self.seconds, np.nextafter(0, 1), np.finfo(np.float32).max, f"{self.name}: seconds", "a time above 0")
+        check_values(self.seconds, np.nextafter(0, 1), np.inf, f"{self.name}: seconds", "a time above 0")
 
     @property
     def cardinality(self) -> np.ndarray:

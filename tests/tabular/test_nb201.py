@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxnas.errors import UserError
-from jaxnas.spaces import from_text
+from jaxnas.spaces import Nb201Genotype, from_text
 from jaxnas.tabular import nb201
 
 
@@ -21,7 +21,9 @@ def test_every_architecture_goes_round() -> None:
     np.testing.assert_array_equal(nb201.indices(choices), numbers)
     np.testing.assert_array_equal(nb201.indices(nb201.from_one_hot(nb201.one_hot(choices))), numbers)
     for number in (0, 1, 777, 15_624):  # The parser of genotypes, which knows nothing of numbers.
-        cell = from_text(str(texts[number])).cells["cell"]
+        genotype = from_text(str(texts[number]))
+        assert isinstance(genotype, Nb201Genotype)
+        cell = genotype.cells["cell"]
         assert [(source, target) for _, source, target in cell] == list(nb201.EDGES)
         assert [nb201.OPERATIONS.index(name) for name, _, _ in cell] == choices[number].tolist()
 
