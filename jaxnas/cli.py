@@ -32,6 +32,7 @@ USAGE = """usage: jaxnas VERB ...
   doctor                  whether searches can run here, and what is missing
   verify golden FILE ...  compare with records of the reference implementations
   verify published        compare parameters and multiply-adds with the published figures
+  verify nb201            check a table of NAS-Bench-201, and our networks against it
 
 Every verb takes --json [FILE]: the result as JSON to FILE, or to standard output.
 

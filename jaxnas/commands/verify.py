@@ -1,4 +1,4 @@
-"""``jaxnas verify``: comparison with records of the reference implementations, and with published figures."""
+"""``jaxnas verify``: comparison with records of the reference implementations, and with published figures and tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from jaxnas import published
+from jaxnas import published, table_checks
 from jaxnas.commands.arguments import Actions, JsonTarget, parse_action
 from jaxnas.commands.json_output import json_output
 from jaxnas.interop import golden
@@ -19,13 +19,15 @@ USAGE = """usage: jaxnas verify CHECK ...
 
   golden FILE ...  networks, gradients and search steps against records (.npz) of the reference implementations
   published        parameters and multiply-adds of published networks against the published figures
+  nb201            a table of NAS-Bench-201 against what is known of it, and our networks against the table
 
 jaxnas verify CHECK --help tells more. Exit code 0 where all agrees, else 1."""
 
 
 def main(arguments: list[str]) -> int:
     """Prints what was compared; 0 where all agrees, else 1."""
-    question = "What is to be verified? Type: jaxnas verify golden FILE ..., or: jaxnas verify published"
+    types = ("golden FILE ...", "published", "nb201 --table FILE")
+    question = f"What is to be verified? Type: {', or: '.join(f'jaxnas verify {rest}' for rest in types)}"
     return parse_action("verify", "check", CHECKS, USAGE, question, arguments)
 
 
@@ -45,6 +47,15 @@ def _published(json: JsonTarget = None) -> int:
     return _checked(published.verify_published, json)
 
 
+def _nb201(table: Path, json: JsonTarget = None) -> int:
+    """Check a table of NAS-Bench-201, and our codecs and networks against it.
+
+    Args:
+      table: CSV or NPZ file of the benchmark.
+    """
+    return _checked(lambda report: table_checks.verify_nb201(table, report), json)
+
+
 def _checked(check: Callable[[Path | None], bool], json: Path | None) -> int:
     """Runs a check that writes its report to a file, and hands on the report."""
     if json is None:
@@ -59,4 +70,5 @@ def _checked(check: Callable[[Path | None], bool], json: Path | None) -> int:
 CHECKS: Actions = {
     "golden": (_golden, "Compare with records of the reference implementations."),
     "published": (_published, "Compare parameters and multiply-adds of published networks with the published figures."),
+    "nb201": (_nb201, "Check a table of NAS-Bench-201, and our codecs and networks against it."),
 }

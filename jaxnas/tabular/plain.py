@@ -27,7 +27,7 @@ _SETS = {
 _TRAINED = {"cifar10valid": "cifar10-valid", "cifar100": "cifar100", "in16": "ImageNet16-120"}
 _ACCURACY = re.compile(r"(cifar10|cifar100|in16)_(val|test)_(\d{1,4})")
 _SECONDS = re.compile(r"train_sec_(cifar10valid|cifar100|in16)_(\d{1,4})")
-_COUNT = re.compile(r"params_published_cifar10|flops_(cifar10|cifar100|in16)")
+_COUNT = re.compile(r"params_published_cifar10|(params|flops)_(cifar10|cifar100|in16)")
 _MACRO_COLUMNS = ("arch", "test_acc_1", "test_acc_2", "test_acc_3", "mean_acc", "params", "flops")
 
 SEEDS_12, SEEDS_200 = "of the benchmark's seeds 111 and 777", "of the benchmark's seeds 777, 888 and 999"
@@ -39,9 +39,10 @@ def read_plain(path: Path) -> Benchmark:
 
     NAS-Bench-201: a line for each architecture with ``arch_str``, accuracies in percent in columns as ``cifar10_val_200``,
     ``cifar100_test_12`` and ``in16_val_200``, ``n_seeds`` (runs that those of 200 epochs are means of), seconds in columns as
-    ``train_sec_cifar10valid_200``, ``params_published_cifar10`` and ``flops_cifar10``. Lines may come in any order.
-    ``cifar10_val`` is the benchmark's ``cifar10-valid`` ``x-valid``, ``cifar10_test`` its ``cifar10`` ``ori-test``, the others
-    are ``x-valid`` and ``x-test``. NAS-Bench-Macro: ``arch``, ``test_acc_1``, ``_2`` and ``_3``, ``mean_acc``, ``params`` and ``flops``.
+    ``train_sec_cifar10valid_200``, ``params_published_cifar10`` as the benchmark has it, ``params_cifar10`` and
+    ``flops_cifar10`` of the networks. Lines may come in any order. ``cifar10_val`` is the benchmark's ``cifar10-valid``
+    ``x-valid``, ``cifar10_test`` its ``cifar10`` ``ori-test``, the others are ``x-valid`` and ``x-test``. NAS-Bench-Macro:
+    ``arch``, ``test_acc_1``, ``_2`` and ``_3``, ``mean_acc``, ``params`` and ``flops``.
 
     Args:
       path: a CSV file, which may be compressed by gzip, or an NPZ file of arrays by the same names.
