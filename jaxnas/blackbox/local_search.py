@@ -12,11 +12,11 @@ from jaxnas.blackbox.searcher import Question, Searcher, State, checked, present
 
 
 def local_search(cardinality: Sequence[int], budget: int = 0) -> Searcher:
-    """Hill climbing with restarts: neighbours differ in one position and are asked in a random order, none twice.
+    """Hill climbing with restarts: neighbours differ in one position and are asked in a random order, each once.
 
     The first neighbour that is better than where the search stands is where it stands next; what differs from both in the same
-    position has been asked by then and is not asked again. Where none is better, the search begins anew at a random
-    architecture. With several questions open, whatever is told that is better is where the search goes.
+    position is not asked again; anything else may be, later on a climb. Where none is better, the search begins anew at a
+    random architecture. With several questions open, whatever is told that is better is where the search goes.
 
     Args:
       budget: the number of the budget at which all are trained.
