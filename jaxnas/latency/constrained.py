@@ -11,7 +11,7 @@ import numpy as np
 from jaxnas.derive import one_hot_mixture, strengths
 from jaxnas.errors import UserError
 from jaxnas.latency.encodings import encode
-from jaxnas.latency.graphs import GRAPHS
+from jaxnas.latency.graphs import GRAPHS, Graph
 from jaxnas.latency.places import Layout, Place, layouts
 from jaxnas.latency.terms import Cost
 from jaxnas.spaces import BlockSpace, Genotype, Nb201Genotype, Space, block_genotype, darts_genotype
@@ -117,7 +117,7 @@ def best_within(space: Space, alphas: Mapping[str, Any], limits: Sequence[Limit]
     with np.errstate(divide="ignore"):
         scores = {kind: np.maximum(np.log(shares), -700.0) for kind, shares in weights.items()}
     costs = [cost for cost, _ in limits]
-    graphs = [cost.graph for cost in costs] or ["whole"]
+    graphs: list[Graph] = [cost.graph for cost in costs] or ["whole"]
     # Where something counts what does not run, too, its choice is one like any other.
     laid = layouts(space, scores, costs, max(graphs, key=GRAPHS.index), "every" if "whole" in graphs else "best")
     left = np.array([limit + ROUNDING * abs(limit) - cost.fixed for cost, limit in limits])

@@ -63,9 +63,7 @@ class Layout:
     needs: int = 0
 
 
-def layouts(
-    space: Space, scores: Mapping[str, np.ndarray], costs: Sequence[Cost], graph: Graph, rest: Rest
-) -> list[Layout]:
+def layouts(space: Space, scores: Mapping[str, np.ndarray], costs: Sequence[Cost], graph: Graph, rest: Rest) -> list[Layout]:
     """The layouts of a space.
 
     Args:
@@ -90,9 +88,7 @@ def layouts(
     return [Layout(places)]
 
 
-def _of_nb201(
-    space: Space, scores: Mapping[str, np.ndarray], costs: Sequence[Cost], graph: Graph, rest: Rest
-) -> list[Layout]:
+def _of_nb201(space: Space, scores: Mapping[str, np.ndarray], costs: Sequence[Cost], graph: Graph, rest: Rest) -> list[Layout]:
     ((kind, cell),) = space.cells
     roles = (_ACTIVE, _UNREACHED, _DEAD) if graph == "folded" else (_ACTIVE, _DEAD)
     best: dict[tuple[bool, ...], tuple[float, Layout]] = {}

@@ -320,8 +320,7 @@ def from_json(content: Any) -> Table:
         found = content.pop(name)
         if found != wanted and name == "version":
             raise UserError(
-                f"this is version {found!r} of the format of latency tables, this jaxnas reads version {wanted}. "
-                "Make it anew."
+                f"this is version {found!r} of the format of latency tables, this jaxnas reads version {wanted}. Make it anew."
             )
         if found != wanted:
             raise UserError(f"the table's unit is {found!r}, it must be {wanted!r}.")
