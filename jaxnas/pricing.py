@@ -38,13 +38,13 @@ def deployed_shape(space: Space, recipe: TrainRecipe, dataset: Dataset) -> Shape
 
 
 def latency_cost(table: Table, space: Space, shape: Shape | ChainShape) -> terms.Cost:
-    """A table's latency: the compiler leaves dead edges out.
+    """A table's latency, of the graph that ran where it was measured.
 
     Raises:
       UserError: as :func:`jaxnas.latency.costs`.
     """
     by_kind, fixed = costs(table, space, shape)
-    return terms.Cost("latency", "ms", by_kind, fixed, dead_edges_are_free=True)
+    return terms.Cost("latency", "ms", by_kind, fixed, graph=table.graph)
 
 
 @dataclasses.dataclass(frozen=True)
