@@ -115,10 +115,15 @@ def _processor() -> str:
     return next(models, "") or platform.processor() or platform.machine()
 
 
-def software_versions() -> dict[str, str]:
+def compiling_versions() -> dict[str, str]:
     """Versions that decide what a network is compiled to."""
     versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}
-    return {**versions, "python": platform.python_version(), "xla_flags": os.environ.get("XLA_FLAGS", "")}
+    return {**versions, "xla_flags": os.environ.get("XLA_FLAGS", "")}
+
+
+def software_versions() -> dict[str, str]:
+    """What a table says that it was measured with."""
+    return {**compiling_versions(), "python": platform.python_version()}
 
 
 def _compiled(evaluate: Any, variables: Any, x: Array) -> Run:
