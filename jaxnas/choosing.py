@@ -61,7 +61,7 @@ def choose(recipe: Recipe, part: Part, network: Network, dataset: Dataset, state
     """
     estimator = recipe.search.estimator
     priced = prices(part.search, recipe.train, dataset, part.space)
-    expected = {} if priced is None else _expected(part, priced, state, recipe.seed)
+    expected = {} if priced is None else expected_costs(part, priced, state.alphas, recipe.seed)
     if priced is not None and priced.limits:
         measured = recipe.search.latency.measured if "latency" in priced.wanted else 0
         measure = measuring(priced.table, priced.shape) if measured and priced.wanted["latency"].form == "target" else None
@@ -77,6 +77,13 @@ def choose(recipe: Recipe, part: Part, network: Network, dataset: Dataset, state
     return Chosen(genotype, report, accuracies)
 
 
+def expected_costs(part: Part, priced: Prices, alphas: Any, seed: int) -> dict[str, float]:
+    """The expected costs of a search's last alphas, by the probabilities that the method has in its last epoch."""
+    method = methods.build(part.search, part.space, 1)
+    key = jax.random.fold_in(jax.random.key(seed), 7)
+    return priced.expected(part.space, method, alphas, key, jnp.asarray(part.end_epoch - 1))
+
+
 def best_measured(
     space: Space, alphas: Any, priced: Prices, expected: dict[str, float], count: int, measure: Measure | None
 ) -> Chosen:
@@ -87,7 +94,7 @@ def best_measured(
     one's cost counts); where there are none, or none of them meets the targets when measured, the best of all that are within.
 
     Args:
-      expected: costs by name; empty where the alphas were not searched for these targets: then the best of all count.
+      expected: of the alphas, by name of the cost; empty: the best of all that are within the targets.
 
     Raises:
       TargetMissed: none is left that meets the targets, or none of the measured ones does.
@@ -178,13 +185,6 @@ def extremes_of(recipe: Recipe, dataset: Dataset, name: str) -> tuple[float, flo
     assert priced is not None
     (least, _), (greatest, _) = constrained.extremes(space, priced.costs[name])
     return least, greatest, priced.costs[name].unit
-
-
-def _expected(part: Part, priced: Prices, state: SearchState, seed: int) -> dict[str, float]:
-    """The expected costs of the last alphas, by the probabilities that the method has in its last epoch."""
-    method = methods.build(part.search, part.space, 1)
-    key = jax.random.fold_in(jax.random.key(seed), 7)
-    return priced.expected(part.space, method, state.alphas, key, jnp.asarray(part.end_epoch - 1))
 
 
 def _report(space: Space, priced: Prices, expected: dict[str, float], genotype: Genotype) -> dict[str, Any]:

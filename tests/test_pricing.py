@@ -45,8 +45,15 @@ def table(checks: Checks | None = None, **changes: Any) -> Table:
         for edge, names in enumerate(space.cell("cell").operations)
         for name in names
     }
-    fields: dict[str, Any] = {"batch": 1, "precision": "float32", "rows": rows, "intercept": 2.0, **changes}
-    return Table("edges", "nb201", "a phone", shape=shape_fields(space, shape), checks=checks, **fields)
+    fields: dict[str, Any] = {
+        "device": "a phone",
+        "batch": 1,
+        "precision": "float32",
+        "rows": rows,
+        "intercept": 2.0,
+        **changes,
+    }
+    return Table("edges", "nb201", shape=shape_fields(space, shape), checks=checks, **fields)
 
 
 @pytest.fixture
@@ -78,7 +85,7 @@ def test_targets_and_tables_that_cannot_be(file: str, changes: dict[str, Any], w
 def test_tables_of_something_else(tmp_path: Path) -> None:
     made = {
         "space": (dataclasses.replace(table(), space="darts"), "is for space 'darts', asked for is 'nb201'"),
-        "rows": (table(rows={"cell/0/none": Row(0.0)}), "has no row for 29 layer(s)"),
+        "rows": (table(rows={"cell/0/none": Row(0.0)}), "has no row for 29 candidate(s)"),
     }
     for name, (wrong, words) in made.items():
         write(wrong, tmp_path / f"{name}.json")
@@ -94,6 +101,22 @@ def test_tables_of_something_else(tmp_path: Path) -> None:
         with pytest.raises(UserError) as error:
             check_prices(small(latency=latency(str(tmp_path / "wrong.json"))), DIGITS)
         assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"precision": "int8"}, "is of precision 'int8', in which nothing can be measured here: float32, bfloat16 can"),
+        ({"precision": None}, "does not say its precision, in which candidates would be measured"),
+        ({"batch": None}, "does not say its batch"),
+    ],
+)
+def test_tables_that_candidates_cannot_be_measured_as(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    write(table(device=deployed.device_name(), **changes), tmp_path / "t.json")
+    check_prices(small(latency=latency(str(tmp_path / "t.json"))), DIGITS)
+    with pytest.raises(UserError) as error:
+        check_prices(small(latency=latency(str(tmp_path / "t.json"), measured=5)), DIGITS)
+    assert words in str(error.value) and "--search.latency.measured 0" in str(error.value)
 
 
 def test_tables_of_this_device_by_other_software(tmp_path: Path) -> None:

@@ -57,6 +57,11 @@ def deployment_of(table: Table) -> Deployment:
     for field in ("batch", "precision"):
         if getattr(table, field) is None:
             raise UserError(f"The latency table does not say its {field}, in which candidates would be measured.")
+    if table.precision not in get_args(Dtype):
+        known = ", ".join(get_args(Dtype))
+        raise UserError(
+            f"The latency table is of precision {table.precision!r}, in which nothing can be measured here: {known} can."
+        )
     return Deployment(cast(int, table.batch), cast(Dtype, table.precision))
 
 

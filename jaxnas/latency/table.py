@@ -212,8 +212,9 @@ def _check_rows(table: Table, space: Space, keys: Iterable[str]) -> None:
     if missing:
         named, rest = "; ".join(missing[:_NAMED]), len(missing) - _NAMED
         more = f"; and {rest} more" if rest > 0 else ""
+        what = "layer" if table.kind == "layers" else "candidate"
         raise UserError(
-            f"The table for space {table.space!r} on {table.device} has no row for {len(missing)} layer(s) of space "
+            f"The table for space {table.space!r} on {table.device} has no row for {len(missing)} {what}(s) of space "
             f"{space.name!r} in this shape: {named}{more}. Measure them, or use the shape that the table was made for."
         )
 
