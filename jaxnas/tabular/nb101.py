@@ -106,10 +106,10 @@ def pruned(matrix: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, list[s
     found = matrix[np.ix_(kept, kept)].astype(np.int8)
     if len(kept) > VERTICES or found.sum() > EDGES:
         raise UserError(
-            f"A graph of NAS-Bench-101 has at most {VERTICES} vertices and {EDGES} edges that are on a way from its input to its "
-            f"output, this one has {len(kept)} and {found.sum()}."
+            f"A graph of NAS-Bench-101 has at most {VERTICES} vertices and {EDGES} edges that are on a way from its input to "
+            f"its output, this one has {len(kept)} and {found.sum()}."
         )
-    return found, [names[vertex] for vertex in kept]
+    return found, [names[vertex] for vertex in kept.tolist()]
 
 
 def key(matrix: np.ndarray, names: Sequence[str]) -> int:
@@ -154,7 +154,7 @@ def _connected(vertices: int, most_edges: int) -> np.ndarray:
 
     As the edges rise, every vertex but the output having an edge out and every vertex but the input one in is enough.
     """
-    pairs = [(x, y) for y in range(vertices) for x in range(y)]
+    pairs = _pairs(vertices)
     bits = np.arange(1 << len(pairs), dtype=np.int32)
     kept = sum((bits >> place) & 1 for place in range(len(pairs))) <= most_edges
     for vertex in range(vertices):
@@ -164,10 +164,15 @@ def _connected(vertices: int, most_edges: int) -> np.ndarray:
     return bits[kept]
 
 
+def _pairs(vertices: int) -> list[tuple[int, int]]:
+    """The edges that there can be, in the order of their bits."""
+    return [(x, y) for y in range(vertices) for x in range(y)]
+
+
 def _matrices(edges: np.ndarray, vertices: int) -> np.ndarray:
     """``[M, V, V]`` bool."""
     found = np.zeros((len(edges), vertices, vertices), bool)
-    for place, (x, y) in enumerate((x, y) for y in range(vertices) for x in range(y)):
+    for place, (x, y) in enumerate(_pairs(vertices)):
         found[:, x, y] = (edges >> place) & 1
     return found
 
