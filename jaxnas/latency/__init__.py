@@ -7,6 +7,7 @@ seconds to import.
 from jaxnas.latency.encodings import Encoded, encode
 from jaxnas.latency.graphs import GRAPHS, Graph, has_path, kept, reaching_output
 from jaxnas.latency.layers import Candidate, Layer, Layers, layers
+from jaxnas.latency.measured import read_columns
 from jaxnas.latency.scores import Scores, scores
 from jaxnas.latency.table import (
     Checks,
@@ -44,6 +45,7 @@ __all__ = [
     "layers",
     "reaching_output",
     "read",
+    "read_columns",
     "scores",
     "shape_fields",
     "to_json",

@@ -1,7 +1,19 @@
 """Tabular benchmarks as arrays: architectures, what was measured of them, and the tables that searches run on."""
 
 from jaxnas.tabular import macro, nb201, sss
-from jaxnas.tabular.benchmark import CODECS, IMAGES, NAMES, SEARCHED, Benchmark, Key, TableFault, table_of, told, words
+from jaxnas.tabular.benchmark import (
+    CODECS,
+    COUNTED_ON,
+    IMAGES,
+    NAMES,
+    SEARCHED,
+    Benchmark,
+    Key,
+    TableFault,
+    table_of,
+    told,
+    words,
+)
 from jaxnas.tabular.compact import read_compact, write_compact
 from jaxnas.tabular.files import read
 from jaxnas.tabular.official import Trial, is_official, read_official, trials
@@ -10,6 +22,7 @@ from jaxnas.tabular.table import Table
 
 __all__ = [
     "CODECS",
+    "COUNTED_ON",
     "IMAGES",
     "NAMES",
     "SEARCHED",

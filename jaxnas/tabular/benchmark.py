@@ -35,6 +35,9 @@ IMAGES = {
 }
 """Of NAS-Bench-201 and NATS-Bench: images in a split."""
 
+COUNTED_ON = {"cifar10-valid": "cifar10", "cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "in16"}
+"""Of datasets' names those that columns of parameters and multiply-adds end in."""
+
 SEARCHED: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
     "cifar10": (("cifar10-valid", "x-valid"), ("cifar10", "ori-test")),
     "cifar100": (("cifar100", "x-valid"), ("cifar100", "x-test")),

@@ -21,13 +21,12 @@ import numpy as np
 
 from jaxnas.errors import UserError
 from jaxnas.pickles import read_numbers
-from jaxnas.tabular.benchmark import CODECS, IMAGES, NAMES, Accuracy, Benchmark, Key, Space, TableFault, words
+from jaxnas.tabular.benchmark import CODECS, COUNTED_ON, IMAGES, NAMES, Accuracy, Benchmark, Key, Space, TableFault, words
 
 _RECORD = re.compile(r"(\d{1,6})(-FULL)?\.(pickle\.pbz2|pth)")
 _EPOCHS = {"less": 12, "full": 200}
 """NAS-Bench-201's own words; NATS-Bench writes the numbers."""
 
-_SHORT = {"cifar10-valid": "cifar10", "cifar10": "cifar10", "cifar100": "cifar100", "ImageNet16-120": "in16"}
 _PYTORCH = 0x1950A86A20F9469CFC6C
 """What PyTorch's older format begins with; the object is the fourth pickle of the file."""
 
@@ -186,8 +185,8 @@ def trials(record: Any, where: str) -> list[Trial]:
 
 def _trial(dataset: str, epochs: int, seed: int, run: Mapping[str, Any]) -> Trial:
     which = f"{dataset}, {epochs} epochs, seed {seed}"
-    if dataset not in _SHORT:
-        raise TableFault(f"{which}: the benchmark has no such dataset; it has {', '.join(_SHORT)}.")
+    if dataset not in COUNTED_ON:
+        raise TableFault(f"{which}: the benchmark has no such dataset; it has {', '.join(COUNTED_ON)}.")
     if run["epochs"] != epochs:
         raise TableFault(f"{which}: the trial was trained for {run['epochs']} epochs.")
     accuracy: dict[str, dict[int, float]] = {}
@@ -233,7 +232,7 @@ class _Collected:
                         curve = [by_epoch.get(epoch, math.nan) for epoch in range(trial.epochs)]
                         curves.setdefault(key, []).append(curve)
             sums.setdefault((trial.dataset, trial.epochs), []).append(math.nan if trial.seconds is None else trial.seconds)
-            short = _SHORT[trial.dataset]
+            short = COUNTED_ON[trial.dataset]
             self._row(self._counts, f"flop_{short}")[index] = trial.multiply_adds
             if short == "cifar10":
                 self._row(self._counts, "params_published_cifar10")[index] = trial.parameters
