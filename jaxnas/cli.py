@@ -21,6 +21,7 @@ USAGE = """usage: jaxnas VERB ...
 
   search [RECIPE]         search, train what was found and random ones beside it
   pareto [RECIPE]         search at several targets: accuracy against cost, as table and picture
+  baselines --table FILE  every black-box searcher on a table of a benchmark, as table and picture
   plan [RECIPE]           what a search would need, before it runs, and whether it fits this device
   derive RUN              print the genotype of a run's alphas
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name
