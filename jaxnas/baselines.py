@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
@@ -204,7 +205,7 @@ def run(table: Table, seeds: int, queries: int, seed: int, say: Callable[[str], 
 
 def stacked(traces: Sequence[Trace]) -> Trace:
     """Traces of single searches as one of all."""
-    return Trace(*(np.stack([np.asarray(part) for part in parts]) for parts in zip(*traces, strict=True)))
+    return Trace(*(jnp.stack(parts) for parts in zip(*traces, strict=True)))
 
 
 def halving_queries(budgets: Sequence[int], queries: int) -> int:
@@ -223,7 +224,7 @@ def summary(table: Table, done: Sequence[tuple[str, str, Trace, float]], queries
     end = min(float(trace.seconds[:, -1].min()) for _, _, trace, _ in done)
     costs = np.linspace(end / POINTS, end, POINTS)
     tests = [table.test[trace.best].astype(np.float64) for _, _, trace, _ in done]
-    by_cost = [at_costs(trace.seconds, test, costs) for (_, _, trace, _), test in zip(done, tests, strict=True)]
+    by_cost = [at_costs(np.asarray(trace.seconds), test, costs) for (_, _, trace, _), test in zip(done, tests, strict=True)]
     searchers = []
     for (name, values, trace, elapsed), test, found in zip(done, tests, by_cost, strict=True):
         last = test[:, -1]

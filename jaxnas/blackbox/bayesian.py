@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import norm
@@ -78,8 +79,9 @@ class Bayesian:
         ]
         if not pool:  # A small space of which nearly all was asked.
             return self._random(1)[0]
-        fit_sizes = (len(self._values) - START) % REFIT == 0
-        process = GaussianProcessRegressor(self._kernel, optimizer="fmin_l_bfgs_b" if fit_sizes else None, normalize_y=True)
+        # None, which scikit-learn's types do not know, keeps the sizes.
+        optimizer: Any = "fmin_l_bfgs_b" if (len(self._values) - START) % REFIT == 0 else None
+        process = GaussianProcessRegressor(self._kernel, optimizer=optimizer, normalize_y=True)
         # The matrices are small: threads would only wait for each other, long where other work runs.
         with self._threads.limit(limits=1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # Sizes that end at their bounds.

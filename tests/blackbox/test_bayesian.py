@@ -19,7 +19,7 @@ def test_expected_improvement_is_the_integral() -> None:
 
 
 def test_it_finds_the_best_of_a_thousand_in_fifty_questions_and_asks_nothing_twice() -> None:
-    """A sum over positions: random search finds the best of 1,024 in 50 draws in one case of 20, in two of three in one of 140."""
+    """A sum over positions. Random search finds the best of 1,024 in one case of 20, in two of three in one of 140."""
     worth = np.random.default_rng(3).normal(size=(5, 4))
     best = tuple(worth.argmax(1).tolist())
     found = 0
