@@ -93,7 +93,9 @@ def check_reachable(space: Space, cost: Cost, target: float) -> None:
     )
 
 
-def best_within(space: Space, alphas: Mapping[str, Any], limits: Sequence[Limit], count: int = 1) -> list[Ranked]:
+def best_within(
+    space: Space, alphas: Mapping[str, Any], limits: Sequence[Limit], count: int = 1, least: float | None = None
+) -> list[Ranked]:
     """The architectures of the highest scores within all limits, the best first; fewer than ``count`` where there are no more.
 
     The score is the derivation's own: the sum over the edges that the architecture keeps of the logarithm of what
@@ -103,6 +105,9 @@ def best_within(space: Space, alphas: Mapping[str, Any], limits: Sequence[Limit]
 
     Exact: partial architectures are dropped only where they cannot be completed within the limits, where an upper bound by
     Lagrange multipliers says that they cannot be among the best, and where ``count`` others are as good and as cheap.
+
+    Args:
+      least: of the first limit's cost, what an architecture must cost at least.
 
     Raises:
       UserError: alphas that :func:`jaxnas.derive.derive` refuses, a problem too large to be solved exactly.
@@ -118,9 +123,11 @@ def best_within(space: Space, alphas: Mapping[str, Any], limits: Sequence[Limit]
         scores = {kind: np.maximum(np.log(shares), -700.0) for kind, shares in weights.items()}
     costs = [cost for cost, _ in limits]
     graphs: list[Graph] = [cost.graph for cost in costs] or ["whole"]
+    bounds = list(limits) if least is None else [*limits, (_negated(costs[0]), -least)]
     # Where something counts what does not run, too, its choice is one like any other.
-    laid = layouts(space, scores, costs, max(graphs, key=GRAPHS.index), "every" if "whole" in graphs else "best")
-    left = np.array([limit + ROUNDING * abs(limit) - cost.fixed for cost, limit in limits])
+    rest = "every" if "whole" in graphs else "best"
+    laid = layouts(space, scores, [cost for cost, _ in bounds], max(graphs, key=GRAPHS.index), rest)
+    left = np.array([limit + ROUNDING * abs(limit) - cost.fixed for cost, limit in bounds])
     found = [_genotype(space, weights, picks) for picks in _search(laid, left, count)]
     ranked = []
     for genotype in found:
@@ -128,6 +135,11 @@ def best_within(space: Space, alphas: Mapping[str, Any], limits: Sequence[Limit]
         score = sum(float(scores[kind][chosen[kind] > 0].sum()) for kind in scores)
         ranked.append(Ranked(genotype, score, {cost.name: total(space, cost, genotype) for cost in costs}))
     return ranked
+
+
+def _negated(cost: Cost) -> Cost:
+    candidates = {kind: -numbers for kind, numbers in cost.candidates.items()}
+    return dataclasses.replace(cost, candidates=candidates, fixed=-cost.fixed)
 
 
 def _search(laid: list[Layout], limits: np.ndarray, count: int) -> list[dict[str, list[tuple[int, int]]]]:

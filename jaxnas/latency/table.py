@@ -212,8 +212,9 @@ def _check_rows(table: Table, space: Space, keys: Iterable[str]) -> None:
     if missing:
         named, rest = "; ".join(missing[:_NAMED]), len(missing) - _NAMED
         more = f"; and {rest} more" if rest > 0 else ""
+        what = "layer" if table.kind == "layers" else "candidate"
         raise UserError(
-            f"The table for space {table.space!r} on {table.device} has no row for {len(missing)} layer(s) of space "
+            f"The table for space {table.space!r} on {table.device} has no row for {len(missing)} {what}(s) of space "
             f"{space.name!r} in this shape: {named}{more}. Measure them, or use the shape that the table was made for."
         )
 
@@ -236,6 +237,29 @@ def check_matches(
         if wanted is not None and found != wanted:
             what = f"does not say its {name}" if found is None else f"is for {name} {found!r}"
             raise UserError(f"The latency table {what}, asked for is {wanted!r}: its times would not hold. Use another table.")
+
+
+def check_software(table: Table, present: Mapping[str, str]) -> None:
+    """Passes where a table was measured with the software that is present, in what both name.
+
+    Raises:
+      UserError: other versions; the message says both.
+
+    >>> table = Table("layers", "nb201", "this CPU", 1, "float32", {"a": Row(1.0)}, software={"jax": "0.9.0", "flax": "0.12.8"})
+    >>> check_software(table, {"jax": "0.10.2", "flax": "0.12.8"})
+    Traceback (most recent call last):
+    jaxnas.errors.UserError: The latency table of this CPU was measured with jax 0.9.0, here is jax 0.10.2: its times need not \
+hold any more. Measure again: jaxnas profile nb201 --out FILE
+    """
+    other = [name for name, version in table.software.items() if present.get(name, version) != version]
+    if other:
+        there, here = (
+            ", ".join(f"{name} {versions[name] or 'none'}" for name in other) for versions in (table.software, present)
+        )
+        raise UserError(
+            f"The latency table of {table.device} was measured with {there}, here is {here}: its times need not hold any more. "
+            f"Measure again: jaxnas profile {table.space} --out FILE"
+        )
 
 
 def warning(table: Table) -> str | None:

@@ -118,7 +118,7 @@ def test_missing_rows_are_counted_and_named() -> None:
         costs(layer_table(), nb201(), Shape(5, 2, 10, 16))
     rows = dict(edge_table().rows)
     del rows["cell/3/none"]
-    with pytest.raises(UserError, match=r"no row for 1 layer\(s\).*cell/3/none"):
+    with pytest.raises(UserError, match=r"no row for 1 candidate\(s\).*cell/3/none"):
         costs(edge_table(rows=rows), nb201(), SHAPE)
 
 
