@@ -1,6 +1,6 @@
 """Tabular benchmarks as arrays: architectures, what was measured of them, and the tables that searches run on."""
 
-from jaxnas.tabular import macro, nb201, sss
+from jaxnas.tabular import macro, nb101, nb201, sss
 from jaxnas.tabular.benchmark import (
     CODECS,
     COUNTED_ON,
@@ -33,6 +33,7 @@ __all__ = [
     "Trial",
     "is_official",
     "macro",
+    "nb101",
     "nb201",
     "read",
     "read_compact",
