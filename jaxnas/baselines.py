@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
-from jaxnas import drawing
+from jaxnas import axes
 from jaxnas.blackbox import (
     Searcher,
     Trace,
@@ -281,11 +281,11 @@ def picture(result: dict[str, Any]) -> str:
     heights = heights[np.isfinite(heights)]
     if not len(heights):
         raise UserError("No curve can be drawn: ask for more queries.")
-    frame = drawing.axes(costs[shown].tolist(), [*heights.tolist(), result["best_test_accuracy"]])
+    frame = axes.around(costs[shown].tolist(), [*heights.tolist(), result["best_test_accuracy"]])
     title = f"{result['table']}: mean test accuracy of what is found, {result['confidence']:.0%} confidence"
     parts = frame.drawn(title, "simulated seconds of training", "percent")
     best = frame.at((frame.x_ticks[0], result["best_test_accuracy"]))[1]
-    edges = drawing.LEFT, drawing.WIDTH - drawing.RIGHT
+    edges = axes.LEFT, axes.WIDTH - axes.RIGHT
     parts.append(f'<path d="M{edges[0]} {best}H{edges[1]}" stroke="#000" stroke-dasharray="4 3"/>')
     for i, (one, band) in enumerate(zip(result["searchers"], bands, strict=True)):
         colour, there = COLOURS[i % len(COLOURS)], np.isfinite(band["mean"])
@@ -295,11 +295,11 @@ def picture(result: dict[str, Any]) -> str:
         )
         parts.append(f'<path d="M{_through([*low, *reversed(high)])}Z" fill="{colour}" fill-opacity="0.15"/>')
         parts.append(f'<path d="M{_through(line)}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-        y = drawing.HEIGHT - drawing.BOTTOM - 14 * (len(bands) - i)
+        y = axes.HEIGHT - axes.BOTTOM - 14 * (len(bands) - i)
         parts.append(f'<path d="M{edges[1] - 190} {y - 4}h16" stroke="{colour}" stroke-width="3"/>')
-        parts.append(drawing.text(edges[1] - 168, y, one["name"], "start"))
-    return drawing.svg(parts)
+        parts.append(axes.text(edges[1] - 168, y, one["name"], "start"))
+    return axes.svg(parts)
 
 
-def _through(points: Sequence[drawing.Point]) -> str:
+def _through(points: Sequence[axes.Point]) -> str:
     return "L".join(f"{x} {y}" for x, y in points)

@@ -52,6 +52,7 @@ def build(recipe: SearchRecipe, space: Space, steps_per_epoch: int) -> Method:
 
     fields = {
         "hypergradient": HYPERGRADIENTS[recipe.hypergradient](recipe),
+        "plain_gradient": recipe.hypergradient == "first_order",
         "weight_optimizer": clipped(recipe.clip or math.inf, sgd(rate, recipe.momentum, recipe.weight_decay, recipe.nesterov)),
         "alpha_optimizer": _alpha_optimizer(recipe),
         "virtual_update": virtual_update,

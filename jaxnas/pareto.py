@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxnas import drawing
+from jaxnas import axes
 
 Point = tuple[float, float]
 """Cost, which should be small, and accuracy, which should be large."""
@@ -51,7 +51,7 @@ def picture(points: Sequence[Point], names: Sequence[str], title: str, cost: str
     >>> picture([(1.0, 0.5)], ["a"], "one network", "latency in ms").count("<circle")
     1
     """
-    frame = drawing.axes([x for x, _ in points], [y for _, y in points])
+    frame = axes.around([x for x, _ in points], [y for _, y in points])
     parts, front = frame.drawn(title, cost, "test accuracy"), non_dominated(points)
     best = [frame.at(point) for point in sorted({point for point, kept in zip(points, front, strict=True) if kept})]
     steps = "".join(f"H{x}V{y}" for x, y in best[1:])
@@ -60,5 +60,5 @@ def picture(points: Sequence[Point], names: Sequence[str], title: str, cost: str
         x, y = frame.at(point)
         fill = "#1f5fa8" if kept else "#fff"
         parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{fill}" stroke="#1f5fa8"/>')
-        parts.append(drawing.text(x + 7, y - 6, name, "start"))
-    return drawing.svg(parts)
+        parts.append(axes.text(x + 7, y - 6, name, "start"))
+    return axes.svg(parts)

@@ -93,7 +93,9 @@ def search_stage(
         steps_per_epoch = min(steps, steps_per_epoch)
     method, priced = build(search, space, steps_per_epoch), prices(search, recipe.train, dataset, space)
     method = method if priced is None else priced.method(method, space)
-    step = search_step(method, cross_entropy(network, search.label_smoothing), cross_entropy(network))
+    loss = cross_entropy(network)
+    # The weights' own loss only where it is another: one loss for both lets one piece of program serve both updates.
+    step = search_step(method, cross_entropy(network, search.label_smoothing) if search.label_smoothing else loss, loss)
 
     def key_of(purpose: int) -> Array:
         # Drawn anew at each call: the one in the state is donated to the first step.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import optax
 from jax import Array, lax
 
 from jaxnas.hypergradients import Hypergradient
+from jaxnas.nets import WEIGHTS_TURN
 from jaxnas.relaxations.relaxation import Relax
 
 Scalars = dict[str, Array]
@@ -62,6 +64,10 @@ def _task_loss_only(task_loss: Array, costs: Any, duals: Any) -> Array:
     return task_loss
 
 
+def _as_it_is(loss: Loss) -> Loss:
+    return loss
+
+
 @dataclasses.dataclass(frozen=True)
 class Method:
     """A search method: a record of pure functions. The defaults are DARTS's.
@@ -70,6 +76,8 @@ class Method:
       relax: alphas to mixture and probabilities, see :mod:`jaxnas.relaxations`.
       hypergradient: gradient of the validation loss in the alphas, made with ``has_aux=True``.
       weight_optimizer, alpha_optimizer: the two updates.
+      plain_gradient: the hypergradient is the objective's gradient at the present weights, of first order: it may be taken by
+        the same piece of program as the weights' gradient, which is half of what is compiled.
       virtual_update: ``weight_state -> (transformation, its state)``, the step that an unrolled gradient imagines.
       order: which update comes first; the second one sees what the first one changed. ``together``: one sample, one gradient of
         the alphas' objective on the training batch for both (SNAS); the validation batch is not read then.
@@ -96,6 +104,7 @@ class Method:
     weight_optimizer: optax.GradientTransformation
     alpha_optimizer: optax.GradientTransformation
     virtual_update: Callable[[Any], tuple[optax.GradientTransformation, Any]]
+    plain_gradient: bool = False
     order: Literal["alphas_first", "weights_first", "together"] = "alphas_first"
     weight_steps_per_alpha_step: int = 1
     alphas_from_step: int = 0
@@ -103,7 +112,7 @@ class Method:
     costs: Callable[[Any], Any] = lambda probabilities: {}
     objective: Callable[[Array, Any, Any], Array] = _task_loss_only
     regulariser: Callable[[Any], Array | float] = lambda alphas: 0.0
-    alpha_loss: Callable[[Loss], Loss] = lambda loss: loss
+    alpha_loss: Callable[[Loss], Loss] = _as_it_is
     attack: Attack | None = None
     update_duals: Callable[[Any, Any], Any] = lambda duals, costs: duals
     after_update: Callable[[Any, Any, Any], Any] = lambda before, after, mixture: after
@@ -133,7 +142,7 @@ def initial_state(
 WEIGHT_STEP, ALPHA_STEP, TRAIN_BATCH, VALID_BATCH, RELAX_FOR_WEIGHTS, RELAX_FOR_ALPHAS, ATTACK = range(7)
 
 
-def draw(key: Array, step: Array, purpose: int) -> Array:
+def draw(key: Array, step: Array, purpose: int | Array) -> Array:
     """The key of one purpose in one step; nothing else in a search makes keys."""
     return jax.random.fold_in(jax.random.fold_in(key, step), purpose)
 
@@ -240,10 +249,70 @@ def search_step(
         state = keep_carry(move_alphas(move_weights(state, of_weights, aux), of_alphas, aux), aux, "train")
         return state, {"train_loss": value, **norms, **_metrics("train", aux), **aux["costs"]}
 
+    def is_due(state: SearchState) -> Array | bool:
+        if method.weight_steps_per_alpha_step == 1 and method.alphas_from_step == 0:
+            return True
+        return (state.step >= method.alphas_from_step) & (state.step % method.weight_steps_per_alpha_step == 0)
+
+    def can_take_turns(state: SearchState, scalars: Scalars, train_batch: Batch, valid_batch: Batch) -> bool:
+        """Whether the two gradients are of one function, but for what goes into it."""
+        own = method.attack is not None or method.alpha_loss is not _as_it_is or weight_loss is not alpha_loss
+        if not method.plain_gradient or own or state.carry is not None:
+            return False
+        for_weights = jax.eval_shape(lambda: method.relax(state.alphas, state.key, scalars, "weights")[0])
+        for_alphas = jax.eval_shape(lambda: method.relax(state.alphas, state.key, scalars, "alphas")[0])
+        return for_weights == for_alphas and jax.eval_shape(lambda: train_batch) == jax.eval_shape(lambda: valid_batch)
+
+    def update_in_turns(
+        state: SearchState, scalars: Scalars, train_batch: Batch, valid_batch: Batch
+    ) -> tuple[SearchState, dict[str, Array]]:
+        """Both updates by one piece of program, which runs once for each."""
+
+        def turn(state: SearchState, data: Any, of_weights: Array) -> tuple[SearchState, Any]:
+            scalars, *batches = data
+
+            def objective(weights: Any, alphas: Any) -> Any:
+                key_of = functools.partial(draw, state.key, state.step)
+                for_weights, _ = method.relax(alphas, key_of(RELAX_FOR_WEIGHTS), scalars, "weights")
+                for_alphas, probabilities = method.relax(alphas, key_of(RELAX_FOR_ALPHAS), scalars, "alphas")
+                mixture = _select(of_weights, for_weights, for_alphas)
+                key = key_of(jnp.where(of_weights, WEIGHT_STEP, ALPHA_STEP))
+                inside = {**scalars, WEIGHTS_TURN: of_weights}
+                task_loss, aux = weight_loss(weights, mixture, _select(of_weights, *batches), key, inside)
+                costs = method.costs(probabilities)
+                value = lax.cond(
+                    of_weights,
+                    lambda: task_loss,
+                    lambda: method.objective(task_loss, costs, state.duals) + method.regulariser(alphas),
+                )
+                return value, {**aux, "mixture": mixture, "costs": costs}
+
+            both = jax.value_and_grad(objective, argnums=(0, 1), has_aux=True)
+            (value, aux), (in_weights, in_alphas) = both(state.weights, state.alphas)
+            state, norm = lax.cond(
+                of_weights,
+                lambda: (move_weights(state, in_weights, aux), optax.tree.norm(in_weights)),
+                lambda: (move_alphas(state, in_alphas, aux), optax.tree.norm(in_alphas)),
+            )
+            return state, (value, norm, aux.get("metrics", {}), aux["costs"])
+
+        due, weights_last = is_due(state), method.order == "alphas_first"
+        turns = jnp.array([not weights_last, weights_last]) | jnp.logical_not(due)
+        count = 2 if due is True else jnp.where(due, 2, 1)
+        state, found = many_steps(turn, most=2)(state, (scalars, train_batch, valid_batch), (turns,), count)
+        weights_at = jnp.where(due, 1, 0) if weights_last else 0
+        value, norm, metrics, _ = jax.tree.map(lambda series: series[weights_at], found)
+        of_weights = {"train_loss": value, "weight_gradient_norm": norm, **_metrics("train", {"metrics": metrics})}
+        alphas_at = 0 if weights_last else 1
+        value, norm, metrics, costs = jax.tree.map(lambda series: jnp.where(due, series[alphas_at], jnp.nan), found)
+        of_alphas = {"valid_loss": value, "alpha_gradient_norm": norm, **_metrics("valid", {"metrics": metrics})}
+        return state, {**of_weights, **of_alphas, **costs}
+
     def maybe_update_alphas(
         state: SearchState, scalars: Scalars, train_batch: Batch, valid_batch: Batch
     ) -> tuple[SearchState, dict[str, Array]]:
-        if method.weight_steps_per_alpha_step == 1 and method.alphas_from_step == 0:
+        due = is_due(state)
+        if due is True:
             return update_alphas(state, scalars, train_batch, valid_batch)
         update = jax.jit(update_alphas)  # Traced once, for its shapes and for the program.
         shapes = jax.eval_shape(update, state, scalars, train_batch, valid_batch)[1]
@@ -252,13 +321,15 @@ def search_step(
             return state, jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), shapes)
 
         # One program for steps with and without: freezing the alphas costs no second compilation.
-        due = (state.step >= method.alphas_from_step) & (state.step % method.weight_steps_per_alpha_step == 0)
         return lax.cond(due, update, rest, state, scalars, train_batch, valid_batch)
 
     def step(state: SearchState, train_batch: Batch, valid_batch: Batch) -> tuple[SearchState, dict[str, Array]]:
         scalars = method.scalars(state.step)
         if method.order == "together":
             state, metrics = update_both(state, scalars, train_batch)
+            return dataclasses.replace(state, step=state.step + 1), metrics
+        if can_take_turns(state, scalars, train_batch, valid_batch):
+            state, metrics = update_in_turns(state, scalars, train_batch, valid_batch)
             return dataclasses.replace(state, step=state.step + 1), metrics
         if method.order == "alphas_first":
             state, alpha_metrics = maybe_update_alphas(state, scalars, train_batch, valid_batch)
@@ -279,6 +350,10 @@ def _masked_state(optimizer: optax.GradientTransformation, mask: Any, new: Any, 
     """What an optimizer keeps of a variable stays where the mask is 0; its counters go on."""
     masks = optax.tree.map_params(optimizer, lambda _, m: m, new, mask, transform_non_params=lambda _: True)
     return jax.tree.map(_where, masks, new, old)
+
+
+def _select(first: Array, ours: Any, others: Any) -> Any:
+    return jax.tree.map(lambda a, b: jnp.where(first, a, b), ours, others)
 
 
 def _where(mask: Any, new: Array, old: Array) -> Array:

@@ -5,17 +5,4 @@ import time
 # The command line imports this before all that takes long: from here the seconds of a run's imports count.
 STARTED = time.perf_counter()
 
-VERBS = (
-    "search",
-    "pareto",
-    "baselines",
-    "plan",
-    "derive",
-    "train",
-    "evaluate",
-    "profile",
-    "latency",
-    "data",
-    "doctor",
-    "verify",
-)
+VERBS = tuple("search pareto baselines plan derive draw train evaluate profile latency table query data doctor verify".split())

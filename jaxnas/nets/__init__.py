@@ -4,6 +4,7 @@ from jaxnas.nets.active import active_weights, stack_rows
 from jaxnas.nets.chains import ChainShape
 from jaxnas.nets.deployed import deployed_layer
 from jaxnas.nets.derived import derived
+from jaxnas.nets.mixed import WEIGHTS_TURN
 from jaxnas.nets.network import Dtype, Network, Shape
 from jaxnas.nets.operations import SKIP_DROPOUT
 from jaxnas.nets.supernet import reductions, supernet
@@ -11,6 +12,7 @@ from jaxnas.nets.widening import Take, taken, takes
 
 __all__ = [
     "SKIP_DROPOUT",
+    "WEIGHTS_TURN",
     "ChainShape",
     "Dtype",
     "Network",

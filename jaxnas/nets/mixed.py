@@ -21,10 +21,15 @@ from jax import Array, lax
 from jax.custom_derivatives import SymbolicZero
 
 from jaxnas.nets.operations import Pass
+from jaxnas.nets.primitives.bilinear import kernel_gradients_if
 from jaxnas.spaces.operations import NONE
 
 Weights = Any
 Parts = dict[str, Array]
+
+WEIGHTS_TURN = "weights_turn"
+"""Scalar, bool, where one program takes the gradient in the weights and that in the mixture in turns: whose turn it is. The
+other's gradient is then not computed, and 0. Without it, both are what is asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +198,7 @@ def _runner(
         weights, mixture, sources, states, statistics, key_data, scalars, kept, wanted = residuals
         grad_nodes = _instantiated(cotangents[0])  # The moments are data: nothing flows back through them.
         choices = {name: mixture[name] for name in ("active", "probed") if name in mixture}
+        weights_turn = scalars.get(WEIGHTS_TURN)
 
         def edge(carry: Any, inputs: Any) -> tuple[Any, None]:
             e, kept = inputs
@@ -208,7 +214,9 @@ def _runner(
             def in_weight(grad_mixture: Any, name: str, out: Array, g: Array = g, row: Array = row) -> Any:
                 if "mixture" not in wanted:
                     return grad_mixture
-                found = (out * g).sum(dtype=mixture["weights"].dtype)
+                dtype = mixture["weights"].dtype
+                turn = jnp.asarray(False) if weights_turn is None else weights_turn
+                found = lax.cond(turn, lambda: jnp.zeros((), dtype), lambda: (out * g).sum(dtype=dtype))
                 return {**grad_mixture, "weights": grad_mixture["weights"].at[row, _at(columns[name], e)].add(found)}
 
             for name in names:
@@ -222,8 +230,9 @@ def _runner(
                     z, pull_first = jax.vjp(lambda w, x: first(name, w, running, x, inside), w, x)
                     (z,) = kept[name] or (z,)
                     out, pull = jax.vjp(lambda w, z: rest(name, w, running, z, inside)[0], w, z)
-                    dw, dz = pull(weight * g)
-                    dw_first, dx = pull_first(dz)
+                    with kernel_gradients_if(weights_turn):
+                        dw, dz = pull(weight * g)
+                        dw_first, dx = pull_first(dz)
                     if "weights" in wanted:
                         dw = jax.tree.map(jnp.add, dw, dw_first) if costly[name] else dw
                         grad_weights = _put(grad_weights, dw, at)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import jax
-from jax import Array
+import jax.numpy as jnp
+from jax import Array, lax
 from jax.core import ShapedArray
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
@@ -25,10 +28,45 @@ def bilinear_triple(
     for primitive, function in zip(triple, (value, grad_images, grad_kernel), strict=True):
         register(primitive, function)
     b, b_x, b_k = triple
-    ad.defbilinear(b, lambda ct, x, k, **p: b_x.bind(ct, k, **p), lambda ct, x, k, **p: b_k.bind(x, ct, **p))
+    ad.defbilinear(b, lambda ct, x, k, **p: b_x.bind(ct, k, **p), lambda ct, x, k, **p: _where_wanted(b_k, x, ct, **p))
     ad.defbilinear(b_x, lambda ct, g, k, **p: b.bind(ct, k, **p), lambda ct, g, k, **p: b_k.bind(ct, g, **p))
     ad.defbilinear(b_k, lambda ct, x, g, **p: b_x.bind(g, ct, **p), lambda ct, x, g, **p: b.bind(x, ct, **p))
     return triple
+
+
+_WANTED: ContextVar[Array | None] = ContextVar("wanted", default=None)
+
+
+@contextlib.contextmanager
+def kernel_gradients_if(wanted: Array | None) -> Iterator[None]:
+    """Backward passes traced within compute gradients in kernels only where ``wanted``, a traced bool; else these are 0.
+
+    A program that takes gradients of several kinds in turns decides so, while it runs, which of them cost time. None: always.
+
+    >>> from jaxnas.nets.primitives import convolution
+    >>> rows, kernel = jnp.ones((2, 1, 2)), jnp.ones((1, 1, 1, 1))
+    >>> @jax.jit
+    ... def gradient(wanted):
+    ...     y, pull = jax.vjp(lambda k: convolution(rows, k, batch=1), kernel)
+    ...     with kernel_gradients_if(wanted):
+    ...         return pull(y)[0].sum()
+    >>> float(gradient(True)), float(gradient(False))
+    (4.0, 0.0)
+    """
+    token = _WANTED.set(wanted)
+    try:
+        yield
+    finally:
+        _WANTED.reset(token)
+
+
+def _where_wanted(grad_kernel: Primitive, x: Array, ct: Array, **params: Any) -> Array:
+    wanted = _WANTED.get()
+    find = functools.partial(grad_kernel.bind, x, ct, **params)
+    if wanted is None:
+        return find()
+    shape = jax.eval_shape(find)
+    return lax.cond(wanted, find, lambda: jnp.zeros(shape.shape, shape.dtype))
 
 
 def register(primitive: Primitive, function: Callable[..., Array]) -> None:

@@ -46,7 +46,7 @@ class Axes:
         return parts
 
 
-def axes(xs: Sequence[float], ys: Sequence[float]) -> Axes:
+def around(xs: Sequence[float], ys: Sequence[float]) -> Axes:
     """Axes on which all of some values lie.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from jaxnas.drawing import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, axes, ticks
+from jaxnas.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, around, ticks
 
 
 @pytest.mark.parametrize("values", [[93.1, 94.37], [0.0, 21_400.0], [5.0], [-3.0, 3.0], [0.0]])
@@ -13,7 +13,7 @@ def test_axes_hold_all_values(values: list[float]) -> None:
     found = ticks(values)
     assert 2 <= len(found) <= 7 and found[0] <= min(values) and max(values) <= found[-1]
     np.testing.assert_allclose(np.diff(found), found[1] - found[0])
-    frame = axes(values, values)
+    frame = around(values, values)
     for value in values:
         x, y = frame.at((value, value))
         share = (value - found[0]) / (found[-1] - found[0])
