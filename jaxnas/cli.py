@@ -21,8 +21,10 @@ USAGE = """usage: jaxnas VERB ...
 
   search [RECIPE]         search, train what was found and random ones beside it
   pareto [RECIPE]         search at several targets: accuracy against cost, as table and picture
+  baselines --table FILE  every black-box searcher on a table of a benchmark, as table and picture
   plan [RECIPE]           what a search would need, before it runs, and whether it fits this device
   derive RUN              print the genotype of a run's alphas
+  draw RUN|GENOTYPE       a picture of a network: SVG, PNG or DOT; of a run also its alphas, or its epochs as a GIF
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name
   evaluate RUN            test accuracy of a run's trained network
   profile SPACE           a table of latencies of a space's networks on this device

@@ -11,8 +11,20 @@ import tyro
 from jaxnas.commands.arguments import Actions, JsonTarget, parse_action
 from jaxnas.commands.json_output import json_output
 from jaxnas.errors import UserError
-from jaxnas.tabular import CODECS, NAMES, SEARCHED, Benchmark, is_official, read, read_official, told, words, write_compact
-from jaxnas.tabular.fidelity import fidelities, text
+from jaxnas.tabular import (
+    CODECS,
+    NAMES,
+    SEARCHED,
+    Benchmark,
+    fidelities,
+    fidelity_text,
+    is_official,
+    read,
+    read_official,
+    told,
+    words,
+    write_compact,
+)
 
 USAGE = """usage: jaxnas table ACTION ...
 
@@ -86,7 +98,7 @@ def _fidelity(
     with json_output(json) as write:
         benchmark = read(table)
         found = [one for name in ([dataset] if dataset else SEARCHED) for one in fidelities(benchmark, name)]
-        print(text(found))
+        print(fidelity_text(found))
         write([dataclasses.asdict(one) for one in found])
     return 0
 

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 from jaxnas.errors import UserError
 from jaxnas.tabular.benchmark import SEARCHED, Benchmark, table_of
@@ -66,10 +65,10 @@ def fidelities(benchmark: Benchmark, dataset: str) -> list[Fidelity]:
     return sorted(found, key=lambda one: (one.cost, one.trained))
 
 
-def text(found: Sequence[Fidelity]) -> str:
+def fidelity_text(found: Sequence[Fidelity]) -> str:
     """Estimates as a table in Markdown.
 
-    >>> print(text([Fidelity("cifar10", 12, 12, 0.772, 0.594, 0.504, 0.35, 94.37, 0.06)]).splitlines()[2])
+    >>> print(fidelity_text([Fidelity("cifar10", 12, 12, 0.772, 0.594, 0.504, 0.35, 94.37, 0.06)]).splitlines()[2])
     | cifar10 | 12 of 12 | 6.0 % | 0.772 | 0.594 | 0.504 | 0.350 | 94.37 |
     """
     head = (
@@ -101,7 +100,9 @@ def _correlations(estimate: np.ndarray, test: np.ndarray) -> tuple[float, float]
     """Spearman's and Kendall's; NaN where one is the same everywhere."""
     if np.ptp(estimate) == 0 or np.ptp(test) == 0:
         return math.nan, math.nan
+    from scipy import stats  # Not above: it takes two seconds, and who reads a table has no need of it.
+
     # Without Any, SciPy's results would be tuples of objects to the type checker.
-    spearman: Any = scipy.stats.spearmanr(estimate, test)
-    kendall: Any = scipy.stats.kendalltau(estimate, test)
+    spearman: Any = stats.spearmanr(estimate, test)
+    kendall: Any = stats.kendalltau(estimate, test)
     return float(spearman.statistic), float(kendall.statistic)
