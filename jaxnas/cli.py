@@ -25,6 +25,7 @@ USAGE = """usage: jaxnas VERB ...
   derive RUN              print the genotype of a run's alphas
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name
   evaluate RUN            test accuracy of a run's trained network
+  trust RUN               a search on NAS-Bench-201 against a table: ranks, and where its regret is from
   profile SPACE           a table of latencies of a space's networks on this device
   latency import FILE     a published table of latencies in jaxnas's form
   latency show TABLE      what a table of latencies holds, and whether it passed its check
