@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ class Trust:
     """What shared weights say of architectures, against a table. Accuracies are in percent, the table's of its test split.
 
     Attributes:
+      searched_on: the dataset of the run, whose images the shared weights are scored on.
+      table: the benchmark and its dataset.
       scored: architectures that were scored with shared weights, of ``nb201.SIZE``.
       images: of the validation half, that each was scored on.
       kendall, spearman: rank correlation of shared-weight and table accuracies over the sample that was drawn uniformly.
@@ -52,6 +55,8 @@ class Trust:
       mean_accuracy: of all architectures of the table: what a random one is worth.
     """
 
+    searched_on: str
+    table: str
     scored: int
     images: int
     kendall: float
@@ -116,11 +121,18 @@ def trust(
     rows = np.sort(rng.permutation(found)[:images])
     shared = np.full(nb201.SIZE, np.nan)
     shared[every] = shared_accuracies(network, weights, nb201.all_choices()[every], data, rows)
-    return _report(seen, shared, uniform, np.unique(np.append(likely, chosen)), chosen, images, derived)
+    return _report(seen, shared, uniform, np.unique(np.append(likely, chosen)), chosen, images, derived, recipe.dataset)
 
 
 def _report(
-    table: Table, shared: np.ndarray, uniform: np.ndarray, likely: np.ndarray, derived: int, images: int, text: str
+    table: Table,
+    shared: np.ndarray,
+    uniform: np.ndarray,
+    likely: np.ndarray,
+    derived: int,
+    images: int,
+    text: str,
+    dataset: str,
 ) -> Trust:
     """From accuracies by the benchmark's numbers: those by shared weights are NaN where there is none."""
     test = table.test.astype(np.float64)
@@ -133,12 +145,14 @@ def _report(
     best, best_scored = float(test.max()), float(test[scored].max())
     by_shared, by_alphas, by_argmax = best_by_shared(scored), best_by_shared(likely), float(test[derived])
     return Trust(
+        searched_on=dataset,
+        table=table.name,
         scored=len(scored),
         images=images,
-        kendall=float(stats.kendalltau(shared[uniform], test[uniform]).statistic),
-        spearman=float(stats.spearmanr(shared[uniform], test[uniform]).statistic),
-        kendall_top=float(stats.kendalltau(shared[top], test[top]).statistic),
-        spearman_top=float(stats.spearmanr(shared[top], test[top]).statistic),
+        kendall=_correlation(stats.kendalltau, shared[uniform], test[uniform]),
+        spearman=_correlation(stats.spearmanr, shared[uniform], test[uniform]),
+        kendall_top=_correlation(stats.kendalltau, shared[top], test[top]),
+        spearman_top=_correlation(stats.spearmanr, shared[top], test[top]),
         derived=text,
         derived_accuracy=by_argmax,
         best_accuracy=best,
@@ -149,6 +163,12 @@ def _report(
         discretization=by_alphas - by_argmax,
         mean_accuracy=float(test.mean()),
     )
+
+
+def _correlation(kind: Callable[..., Any], ours: np.ndarray, theirs: np.ndarray) -> float:
+    """NaN where one of them is the same for all: there are no ranks to compare."""
+    constant = len(set(ours)) == 1 or len(set(theirs)) == 1
+    return math.nan if constant else float(kind(ours, theirs).statistic)
 
 
 def shared_accuracies(network: Network, weights: Any, choices: np.ndarray, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
@@ -213,11 +233,12 @@ def told(trust: Trust) -> str:
     }
     return "\n".join(
         [
-            f"{trust.scored:,} of {nb201.SIZE:,} architectures scored with shared weights on {trust.images} images",
+            f"{trust.scored:,} of {nb201.SIZE:,} architectures scored with shared weights on {trust.images} images of {trust.searched_on}",
+            f"table: {trust.table}",
             f"rank correlation with the table    Kendall {trust.kendall:.3f}, Spearman {trust.spearman:.3f}",
             f"  in its best tenth                Kendall {trust.kendall_top:.3f}, Spearman {trust.spearman_top:.3f}",
             f"derived: {trust.derived}",
-            f"  {trust.derived_accuracy:.2f} % in the table; best {trust.best_accuracy:.2f} %, mean {trust.mean_accuracy:.2f} %",
+            f"  {trust.derived_accuracy:.2f} % in the table: best {trust.best_accuracy:.2f}, mean {trust.mean_accuracy:.2f}",
             f"regret {trust.regret:.2f} points:",
             *(f"  {points:6.2f}  {words}" for words, points in parts.items()),
         ]

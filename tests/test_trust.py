@@ -50,7 +50,9 @@ def check_against_derived_networks(number: int) -> None:
     weights, _ = network.init(jax.random.key(0))
     chosen = codec.all_choices()[np.random.default_rng(0).permutation(codec.SIZE)[:number]]
     found = shared_accuracies(network, weights, chosen, dataset, rows)
-    images = augment(jax.random.key(0), dataset.search_valid.images[rows], Augmentation(), dataset.mean, dataset.std)
+    images = augment(
+        jax.random.key(0), jnp.asarray(dataset.search_valid.images[rows]), Augmentation(), dataset.mean, dataset.std
+    )
     for choices, accuracy in zip(chosen, found, strict=True):
         alone = derived(from_text(str(codec.strings(choices))), SHAPE)
         like = jax.eval_shape(alone.init, jax.random.key(0))[0]
@@ -79,8 +81,8 @@ def test_a_regret_is_split_into_what_it_cost_to_believe_what() -> None:
     table = Table(
         "toy", ("a", "b", "c"), (("x", "y"),) * 3, choices, np.array([1]), test[:, None], test, np.ones((8, 1)), "one run"
     )
-    found = _report(table, shared, np.array([0, 2, 4, 5, 6, 7]), np.array([0, 2, 5]), 2, 16, "derived")
-    assert (found.scored, found.images) == (7, 16)
+    found = _report(table, shared, np.array([0, 2, 4, 5, 6, 7]), np.array([0, 2, 5]), 2, 16, "derived", "digits")
+    assert (found.searched_on, found.table, found.scored, found.images) == ("digits", "toy", 7, 16)
     assert (found.best_accuracy, found.derived_accuracy, found.mean_accuracy) == (94.0, 80.0, test.mean())
     # The best is not scored; 6 has the highest shared accuracy, but 3 is better; of what the alphas draw 0 has the highest.
     assert (found.not_scored, found.ranking, found.search, found.discretization) == (1.0, 1.0, 2.0, 10.0)
