@@ -233,7 +233,8 @@ def told(trust: Trust) -> str:
     }
     return "\n".join(
         [
-            f"{trust.scored:,} of {nb201.SIZE:,} architectures scored with shared weights on {trust.images} images of {trust.searched_on}",
+            f"{trust.scored:,} of {nb201.SIZE:,} architectures scored with shared weights on {trust.images} images",
+            f"searched on: {trust.searched_on}",
             f"table: {trust.table}",
             f"rank correlation with the table    Kendall {trust.kendall:.3f}, Spearman {trust.spearman:.3f}",
             f"  in its best tenth                Kendall {trust.kendall_top:.3f}, Spearman {trust.spearman_top:.3f}",
