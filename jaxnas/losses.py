@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -27,8 +28,11 @@ def cross_entropy(network: Network, smoothing: float = 0.0, axis: str | None = N
       micro_batches: of how many parts the mean is formed one after the other, see :func:`accumulated`.
     """
 
+    # A network of one's own need not know of axes, where there are none.
+    forward = network.forward if axis is None else functools.partial(network.forward, axis=axis)
+
     def loss(weights: Any, mixture: Any, batch: Any, key: Array, scalars: Scalars) -> tuple[Array, dict[str, Any]]:
-        logits, moments = network.forward(weights, mixture, batch["images"], key, scalars, batch.get("statistics"), axis)
+        logits, moments = forward(weights, mixture, batch["images"], key, scalars, batch.get("statistics"))
         return mean_cross_entropy(logits, batch["labels"], smoothing), {
             "moments": moments,
             "metrics": {"accuracy": accuracy(logits, batch["labels"])},

@@ -192,6 +192,7 @@ def search_parts(
     seconds: Seconds,
     steps: int | None = None,
     profile_folder: Path | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[list[tuple[Part, Network]], SearchState]:
     """Runs the stages of a search one after the other, each with a step of its own.
 
@@ -201,6 +202,7 @@ def search_parts(
       console, folder: what is told of every epoch.
       seconds: those of compilation are added to it.
       profile_folder: gets a profile of the first stage.
+      mesh: as of :func:`search_stage`.
 
     Returns:
       The stages with their supernets, and the state after the last step.
@@ -217,7 +219,9 @@ def search_parts(
             network = search_network(part.search, dataset, space)
         report = SearchReport(console, folder, part)
         profile = None if number else profile_folder
-        state, compiled = search_cell(recipe, dataset, network, report, steps, profile_folder=profile, part=part, state=state)
+        state, compiled = search_cell(
+            recipe, dataset, network, report, steps, profile_folder=profile, part=part, state=state, mesh=mesh
+        )
         seconds.add_compilation(compiled)
         searched.append((part, network))
     assert state is not None
@@ -268,8 +272,11 @@ def run(
     console: Console,
     import_seconds: float,
     profile_folder: Path | None = None,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """The whole run; returns what is written to ``result.json``. A folder for a profile gets one of the search.
+
+    The search is split over the devices of a mesh; what it found is trained on one.
 
     Raises:
       TargetMissed: no architecture meets the recipe's targets; ``result.json`` says what was compared.
@@ -282,12 +289,12 @@ def run(
     network = search_network(recipe.search, dataset)
     folder.settle(CONFIG, {"recipe": name, **plain(recipe)})
     folder.write_environment()
-    console.first_screen(name, recipe, dataset, space, network)
+    console.first_screen(name, recipe, dataset, space, network, mesh)
     for line in described(recipe.search, recipe.train, dataset, space):
         console.note(line)
 
     began = time.perf_counter()
-    searched, state = search_parts(recipe, dataset, network, console, folder, seconds, profile_folder=profile_folder)
+    searched, state = search_parts(recipe, dataset, network, console, folder, seconds, None, profile_folder, mesh)
     seconds.search = time.perf_counter() - began - seconds.trace - seconds.compile
     try:
         chosen = choose(recipe, *searched[-1], dataset, state)
@@ -378,12 +385,19 @@ def _train_row(
     }
 
 
-def dry_run(name: str, recipe: Recipe, dataset: Dataset, console: Console, profile_folder: Path | None = None) -> Genotype:
+def dry_run(
+    name: str,
+    recipe: Recipe,
+    dataset: Dataset,
+    console: Console,
+    profile_folder: Path | None = None,
+    mesh: Mesh | None = None,
+) -> Genotype:
     """Two steps of every stage, so that errors show before hours are spent. Writes nothing but a profile, if asked."""
     dataset = search_data(recipe, dataset)
     space, network = recipe.search.build_space(), search_network(recipe.search, dataset)
-    console.first_screen(name, recipe, dataset, space, network)
-    searched, state = search_parts(recipe, dataset, network, console, None, Seconds(), 2, profile_folder)
+    console.first_screen(name, recipe, dataset, space, network, mesh)
+    searched, state = search_parts(recipe, dataset, network, console, None, Seconds(), 2, profile_folder, mesh)
     genotype = searched[-1][0].genotype(state.alphas)
     network = network_of(genotype, recipe.train, dataset)
     written = "nothing written" if profile_folder is None else "only a profile written"
