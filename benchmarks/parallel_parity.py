@@ -150,7 +150,7 @@ def _state(form: str, order: str, micro_batches: int, steps: int) -> Any:
     recipe, dataset = dataclasses.replace(find("nb201-digits"), search=search), load("digits")
     space = nb201_family("two nodes", ("none", "skip_connect", "nor_conv_3x3", "avg_pool_3x3"), nodes=2)
     network = run.search_network(search, dataset, space)
-    if jax.config.jax_enable_x64:
+    if jax.config.read("jax_enable_x64"):
         # Images are augmented in float32 and computed with in their own type.
         forward = network.forward
 
@@ -168,9 +168,9 @@ def _state(form: str, order: str, micro_batches: int, steps: int) -> Any:
     rows, count = tuple(np.asarray(rows) for rows in stage.indices(0)), np.int32(steps)
     if form == "pmap":
         assert mesh is not None
-        program = parallel.by_pmap(many_steps(stage.step, stage.steps_per_dispatch), mesh)
+        program: Any = parallel.by_pmap(many_steps(stage.step, stage.steps_per_dispatch), mesh)
         return program(stage.start(), stage.data, rows, count)[0]
-    compiled = _compiled(feeding.compile_stage, stage, (form, order, micro_batches, jax.config.jax_enable_x64))
+    compiled = _compiled(feeding.compile_stage, stage, (form, order, micro_batches, jax.config.read("jax_enable_x64")))
     arguments = parallel.put(mesh, stage.start()), parallel.put(mesh, stage.data), parallel.put(mesh, rows, split=True)
     return compiled.call(*arguments, parallel.put(mesh, count))[0]
 

@@ -28,6 +28,8 @@ USAGE = """usage: jaxnas VERB ...
   profile SPACE           a table of latencies of a space's networks on this device
   latency import FILE     a published table of latencies in jaxnas's form
   latency show TABLE      what a table of latencies holds, and whether it passed its check
+  table convert PATH      official files of NATS-Bench or NAS-Bench-201 in one compact file
+  query ARCH              what a benchmark measured of one architecture, and what was averaged
   data NAME               what a data set holds, and a contact sheet of it
   doctor                  whether searches can run here, and what is missing
   verify golden FILE ...  compare with records of the reference implementations

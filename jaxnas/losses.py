@@ -29,7 +29,7 @@ def cross_entropy(network: Network, smoothing: float = 0.0, axis: str | None = N
     """
 
     # A network of one's own need not know of axes, where there are none.
-    forward = network.forward if axis is None else functools.partial(network.forward, axis=axis)
+    forward: Any = network.forward if axis is None else functools.partial(network.forward, axis=axis)
 
     def loss(weights: Any, mixture: Any, batch: Any, key: Array, scalars: Scalars) -> tuple[Array, dict[str, Any]]:
         logits, moments = forward(weights, mixture, batch["images"], key, scalars, batch.get("statistics"))

@@ -13,7 +13,7 @@ from jaxnas import relaxations
 from jaxnas.cost_terms import COSTS, CostTerm, LatencyTerm
 from jaxnas.data import Dataset
 from jaxnas.errors import UserError
-from jaxnas.latency import Table, check_matches, constrained, costs, counted, read, terms, warning
+from jaxnas.latency import Table, check_matches, check_software, constrained, costs, counted, read, terms, warning
 from jaxnas.nets import ChainShape, Shape
 from jaxnas.recipe import Recipe, SearchRecipe, TrainRecipe
 from jaxnas.search import Method
@@ -38,13 +38,13 @@ def deployed_shape(space: Space, recipe: TrainRecipe, dataset: Dataset) -> Shape
 
 
 def latency_cost(table: Table, space: Space, shape: Shape | ChainShape) -> terms.Cost:
-    """A table's latency: the compiler leaves dead edges out.
+    """A table's latency, of the graph that ran where it was measured.
 
     Raises:
       UserError: as :func:`jaxnas.latency.costs`.
     """
     by_kind, fixed = costs(table, space, shape)
-    return terms.Cost("latency", "ms", by_kind, fixed, dead_edges_are_free=True)
+    return terms.Cost("latency", "ms", by_kind, fixed, graph=table.graph)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +145,8 @@ def check_prices(recipe: Recipe, dataset: Dataset) -> None:
 
     Raises:
       UserError: as :func:`prices`; a target below the cheapest or above the dearest architecture; a logarithm of a cost that
-        may be below 1; candidates to be measured that the table is not of.
+        may be below 1; candidates to be measured that the table is not of; a table of this device, measured with other
+        versions of what compiles.
     """
     space = recipe.search.build_space()
     found = prices(recipe.search, recipe.train, dataset, space)
@@ -164,14 +165,24 @@ def check_prices(recipe: Recipe, dataset: Dataset) -> None:
                     f"{name}.form={term.form} takes the logarithm of {unit}, which must be above 1, but the least cost and the "
                     f"reference go down to {lowest:.6g} {unit}. Choose another form, such as target."
                 )
-        if isinstance(term, LatencyTerm) and term.form == "target" and term.measured:
-            from jaxnas.latency import deployed  # Not above: it takes a second to import, for this alone.
-
+        if isinstance(term, LatencyTerm):
             assert found.table is not None
-            try:
-                check_matches(found.table, device=deployed.device_name())
-                deployed.deployment_of(found.table)
-            except UserError as error:
-                raise UserError(
-                    f"{error} To search for that device without measuring candidates on this one: --search.latency.measured 0"
-                ) from error
+            _check_measured(found.table, term.form == "target" and term.measured > 0)
+
+
+def _check_measured(table: Table, candidates: bool) -> None:
+    """Refuses a table of this device by other software, and one of another device where candidates are measured here."""
+    if not table.software and not candidates:
+        return
+    from jaxnas.latency import deployed  # Not above: it takes a second to import, for this alone.
+
+    if candidates:
+        try:
+            check_matches(table, device=deployed.device_name())
+            deployed.deployment_of(table)
+        except UserError as error:
+            raise UserError(
+                f"{error} To search for that device without measuring candidates on this one: --search.latency.measured 0"
+            ) from error
+    if table.device == deployed.device_name():
+        check_software(table, deployed.compiling_versions())

@@ -80,18 +80,23 @@ def counted(dataset: str) -> Mapping[str, np.ndarray]:
     """
     edges, operations = len(nb201.EDGES), len(nb201.OPERATIONS)
     uniform = np.arange(operations)[:, None] * np.ones(edges, int)
-    everywhere = _counts(dataset, uniform)
+    everywhere = count_networks(dataset, uniform)
     base = everywhere[nb201.OPERATIONS.index("none")]
     of_operation, rest = np.divmod(everywhere - base, edges)
     every = np.eye(operations, dtype=np.int64)[nb201.all_choices()].sum(1) @ of_operation + base
     square = (np.arange(operations)[:, None] + np.arange(edges)) % operations
-    if rest.any() or (every[nb201.indices(square)] != _counts(dataset, square)).any():
+    if rest.any() or (every[nb201.indices(square)] != count_networks(dataset, square)).any():
         raise ValueError(f"The costs of NAS-Bench-201's networks on {dataset} are not sums over their edges.")
     return dict(zip(("parameters", *COUNTERS), every.T, strict=True))
 
 
-def _counts(dataset: str, choices: np.ndarray) -> np.ndarray:
-    """``[N, 3]`` int64: of each network the parameters, and the multiply-adds by each counter."""
+def count_networks(dataset: str, choices: np.ndarray) -> np.ndarray:
+    """``[N, 3]`` int64: of each network the parameters, and the multiply-adds by each of :data:`jaxnas.counting.COUNTERS`.
+
+    Args:
+      dataset: of :data:`NETWORKS`.
+      choices: ``[N, 6]`` integers.
+    """
     shape, found = NETWORKS[dataset], []
     for text in nb201.strings(choices):
         network = derived(from_text(str(text)), shape)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxnas import stored
-from jaxnas.choosing import Chosen, best_measured, measuring
+from jaxnas.choosing import Chosen, best_measured, expected_costs, measuring
 from jaxnas.commands.arguments import JsonTarget, parse, with_target
 from jaxnas.commands.json_output import json_output
 from jaxnas.console import Console
@@ -17,6 +17,7 @@ from jaxnas.data import load
 from jaxnas.errors import UserError
 from jaxnas.pricing import check_prices, prices
 from jaxnas.spaces import to_json, to_text
+from jaxnas.stages import example_parts
 
 
 def main(arguments: list[str]) -> int:
@@ -68,4 +69,8 @@ def _within(run: Path, table: Path | None, target: float | None, measured: int |
     check_prices(recipe, dataset)
     priced = prices(recipe.search, recipe.train, dataset, space)
     assert priced is not None  # The target is one.
-    return best_measured(space, alphas, priced, {}, max(1, count), measuring(priced.table, priced.shape) if count else None)
+    # Of a search in stages the last one's method: its space is what the others have left, which the alphas say.
+    part = dataclasses.replace(example_parts(recipe.search, recipe.seed)[-1], space=space)
+    expected = expected_costs(part, priced, alphas, recipe.seed)
+    measure = measuring(priced.table, priced.shape) if count else None
+    return best_measured(space, alphas, priced, expected, max(1, count), measure)

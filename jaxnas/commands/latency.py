@@ -130,6 +130,7 @@ def _summary(table: latency.Table) -> str:
     lines = [
         f"{len(table.rows)} rows of {table.kind} for space {table.space}, milliseconds on {table.device}",
         f"batch {table.batch or unknown}, precision {table.precision or unknown}, beside the rows {table.intercept:.4f} ms",
+        f"graph: {_GRAPHS[table.graph]}",
     ]
     lines += [table.source] if table.source else []
     if table.checks:
@@ -140,6 +141,13 @@ def _summary(table: latency.Table) -> str:
         )
     said = latency.warning(table)
     return "\n".join([*lines, f"warning: {said}"] if said else lines)
+
+
+_GRAPHS: dict[latency.Graph, str] = {
+    "whole": "every edge runs",
+    "reaching": "what reaches no output does not run",
+    "folded": "what reaches no output, and what the images do not reach, does not run",
+}
 
 
 ACTIONS: Actions = {

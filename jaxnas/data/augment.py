@@ -147,10 +147,10 @@ def augment(
         images, size = crop_and_resize(images, boxes, side), side
     if augmentation.flip:
         images = jnp.where(draws.flips[:, None, None, None], images[:, :, ::-1], images)
-    reach = (augmentation.brightness, augmentation.contrast, augmentation.saturation, augmentation.hue)
-    if any(reach):
+    reaches = (augmentation.brightness, augmentation.contrast, augmentation.saturation, augmentation.hue)
+    if any(reaches):
         key_of_colours = jax.random.fold_in(key, COLOUR)
-        images = jitter(images, drawn(axis, lambda n: draw_colours(key_of_colours, n, *reach), count))
+        images = jitter(images, drawn(axis, lambda n: draw_colours(key_of_colours, n, *reaches), count))
     x = normalise(images, mean, std)
     if augmentation.cutout:
         # Beyond the border there is nothing to erase: the reference's clipping needs no counterpart.

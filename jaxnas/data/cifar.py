@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from jaxnas.data.dataset import Dataset, Split, halved
-from jaxnas.data.pickles import read_pickle
 from jaxnas.errors import UserError
+from jaxnas.pickles import read_pickle
 
 # Those of the reference (quark0/darts, cnn/utils.py), not recomputed: they differ from the exact moments in the seventh place.
 CIFAR10_MEAN = (0.49139968, 0.48215827, 0.44653124)

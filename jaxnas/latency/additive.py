@@ -11,6 +11,7 @@ from scipy import optimize
 
 from jaxnas.errors import UserError
 from jaxnas.latency.encodings import candidate_keys, exclusive
+from jaxnas.latency.graphs import Graph
 from jaxnas.latency.scores import scores
 from jaxnas.latency.table import Checks, Row, Table, shape_fields
 from jaxnas.nets import ChainShape, Shape
@@ -130,6 +131,7 @@ def fitted_table(
     precision: str | None = None,
     software: Mapping[str, str] | None = None,
     source: str = "",
+    graph: Graph = "whole",
 ) -> Table:
     """The table of kind ``edges`` of costs that were fitted to milliseconds. Candidates that no network had get no row.
 
@@ -137,6 +139,7 @@ def fitted_table(
       shape: of the networks.
       held_out: encoding, milliseconds and a description in words of the networks that the table is checked on, which should be
         others than those of the fit.
+      graph: what the encodings have of the networks.
     """
     rows = {
         key: Row(float(cost), float(spread) if np.isfinite(spread) else None, int(count))
@@ -156,4 +159,5 @@ def fitted_table(
         software=dict(software or {}),
         source=source,
         checks=checks,
+        graph=graph,
     )

@@ -57,6 +57,11 @@ def deployment_of(table: Table) -> Deployment:
     for field in ("batch", "precision"):
         if getattr(table, field) is None:
             raise UserError(f"The latency table does not say its {field}, in which candidates would be measured.")
+    if table.precision not in get_args(Dtype):
+        known = ", ".join(get_args(Dtype))
+        raise UserError(
+            f"The latency table is of precision {table.precision!r}, in which nothing can be measured here: {known} can."
+        )
     return Deployment(cast(int, table.batch), cast(Dtype, table.precision))
 
 
@@ -115,10 +120,15 @@ def _processor() -> str:
     return next(models, "") or platform.processor() or platform.machine()
 
 
-def software_versions() -> dict[str, str]:
+def compiling_versions() -> dict[str, str]:
     """Versions that decide what a network is compiled to."""
     versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax")}
-    return {**versions, "python": platform.python_version(), "xla_flags": os.environ.get("XLA_FLAGS", "")}
+    return {**versions, "xla_flags": os.environ.get("XLA_FLAGS", "")}
+
+
+def software_versions() -> dict[str, str]:
+    """What a table says that it was measured with."""
+    return {**compiling_versions(), "python": platform.python_version()}
 
 
 def _compiled(evaluate: Any, variables: Any, x: Array) -> Run:

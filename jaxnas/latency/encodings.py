@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxnas.derive import one_hot_mixture
+from jaxnas.latency.graphs import Graph, kept
 from jaxnas.latency.table import edge_key
 from jaxnas.spaces import NONE, CellSpace, Genotype, Nb201Genotype, Space
 
@@ -43,44 +44,6 @@ def exclusive(space: Space) -> tuple[range, ...]:
     return tuple(range(end - size, end) for size, end in zip(sizes, ends, strict=True))
 
 
-def reaching_output(genotype: Genotype) -> Genotype:
-    """The genotype as a compiler keeps it: in NAS-Bench-201's cell ``none`` on edges that reach the output through none.
-
-    What a node is fed that is zero all the same stays: a compiler that does not know batch norm of zeros to be a constant runs
-    it. In other families every edge of a genotype reaches the output.
-
-    >>> reaching_output(Nb201Genotype(((("skip_connect", 0),), (("skip_connect", 0), ("none", 1))))).nodes
-    ((('none', 0),), (('skip_connect', 0), ('none', 1)))
-    """
-    if not isinstance(genotype, Nb201Genotype):
-        return genotype
-    reaching = {len(genotype.nodes)}
-    for name, source, target in reversed(genotype.cells["cell"]):
-        if name != NONE and target in reaching:
-            reaching.add(source)
-    return Nb201Genotype(
-        tuple(
-            tuple((name if target in reaching else NONE, source) for name, source in pairs)
-            for target, pairs in enumerate(genotype.nodes, start=1)
-        )
-    )
-
-
-def has_path(genotype: Genotype) -> bool:
-    """Whether anything leads from the input to the output; without, NAS-Bench-201's cell gives out zeros.
-
-    >>> has_path(Nb201Genotype(((("skip_connect", 0),), (("none", 0), ("none", 1)))))
-    False
-    """
-    if not isinstance(genotype, Nb201Genotype):
-        return True
-    reached = {0}
-    for name, source, target in genotype.cells["cell"]:
-        if name != NONE and source in reached:
-            reached.add(target)
-    return len(genotype.nodes) in reached
-
-
 @dataclasses.dataclass(frozen=True)
 class Encoded:
     """Architectures of a space.
@@ -88,7 +51,8 @@ class Encoded:
     Attributes:
       space: theirs.
       chosen: one-hot choices, float64 ``[networks, candidates]``, columns as :func:`candidate_keys`.
-      kept: the same of :func:`reaching_output`; an edge that reaches no output and has no ``none`` is a row of zeros.
+      kept: the same of what runs (:func:`jaxnas.latency.graphs.kept`); an edge that is left out and has no ``none`` is a row of
+        zeros.
     """
 
     space: Space
@@ -108,8 +72,11 @@ class Encoded:
         return np.concatenate([self.chosen, self.kept, self.chosen @ operations / 2, self.kept @ operations / 2], axis=1)
 
 
-def encode(space: Space, genotypes: Sequence[Genotype]) -> Encoded:
+def encode(space: Space, genotypes: Sequence[Genotype], graph: Graph = "reaching") -> Encoded:
     """Genotypes as one-hot choices.
+
+    Args:
+      graph: what of them runs.
 
     Raises:
       UserError: a genotype that is not one of the space's.
@@ -126,20 +93,20 @@ def encode(space: Space, genotypes: Sequence[Genotype]) -> Encoded:
         return np.concatenate([mixture[kind][present[kind]] for kind in present]).astype(np.float64)
 
     chosen = np.stack([flat(genotype) for genotype in genotypes])
-    if space.family != "nb201":
+    if space.family != "nb201" or graph == "whole":
         return Encoded(space, chosen, chosen)
-    return Encoded(space, chosen, _kept(space, genotypes, chosen))
+    return Encoded(space, chosen, _kept(space, genotypes, chosen, graph))
 
 
-def _kept(space: Space, genotypes: Sequence[Genotype], chosen: np.ndarray) -> np.ndarray:
-    """The choices without those that reach no output, ``none`` in their place where it is a candidate."""
-    (_, cell), kept = space.cells[0], chosen.copy()
+def _kept(space: Space, genotypes: Sequence[Genotype], chosen: np.ndarray, graph: Graph) -> np.ndarray:
+    """The choices without those that do not run, ``none`` in their place where it is a candidate."""
+    (_, cell), rows = space.cells[0], chosen.copy()
     columns = exclusive(space)
-    for row, genotype in zip(kept, genotypes, strict=True):
-        left = reaching_output(genotype)
+    for row, genotype in zip(rows, genotypes, strict=True):
+        left = kept(genotype, graph)
         assert isinstance(genotype, Nb201Genotype) and isinstance(left, Nb201Genotype)  # What is encoded fits the space.
         edges = zip(genotype.cells["cell"], left.cells["cell"], cell.operations, columns, strict=True)
         for (name, *_), (kept_name, *_), names, edge in edges:
             if name != kept_name:
                 row[edge] = [float(candidate == NONE) for candidate in names]
-    return kept
+    return rows

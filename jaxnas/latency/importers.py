@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,14 @@ import numpy as np
 import yaml
 
 from jaxnas.errors import UserError, did_you_mean
-from jaxnas.latency.additive import fit, fitted_table
-from jaxnas.latency.encodings import encode, has_path
+from jaxnas.latency.additive import Additive, fit, fitted_table
+from jaxnas.latency.encodings import encode
+from jaxnas.latency.graphs import GRAPHS, Graph, has_path
 from jaxnas.latency.layers import Layer
 from jaxnas.latency.measured import read_columns, read_measured
 from jaxnas.latency.table import Row, Table, edge_key, shape_fields
 from jaxnas.nets import ChainShape, Shape
-from jaxnas.spaces import BlockSpace, Space
+from jaxnas.spaces import BlockSpace, Genotype, Space
 
 _KEY = re.compile(
     r"(?P<name>\w+)-input:(?P<h>\d+)x(?P<w>\d+)x(?P<c>\d+)"
@@ -232,6 +233,7 @@ def per_architecture(
 ) -> Table:
     """A table that is fitted to the milliseconds of whole architectures (see :func:`jaxnas.latency.measured.read_measured`).
 
+    Its graph is the one, of those that a compiler may have left, by which the fit's squared error is least.
     A tenth of the networks, at least 20, is held out of the fit and checks it; architectures without a path from the input to
     the output take part in neither, as some devices do not run them at all.
 
@@ -254,11 +256,11 @@ def per_architecture(
         raise UserError(
             f"{path} has {len(genotypes)} networks with a path: too few to fit a table and hold out {held} to check it."
         )
-    encoding = encode(space, genotypes).chosen
     order = np.random.default_rng(0).permutation(len(genotypes))
     checked, fitted = order[:held], order[held:]
+    graph, encoding, found = _fitted(space, genotypes, latencies, fitted)
     return fitted_table(
-        fit(space, encoding[fitted], latencies[fitted]),
+        found,
         shape,
         (encoding[checked], latencies[checked], "held out of those that it is fitted to"),
         device,
@@ -267,4 +269,18 @@ def per_architecture(
         software,
         f"fitted to {len(fitted)} networks of {path.name}, column {device}"
         + (f"; {without} without a path from input to output left out" if without else ""),
+        graph,
     )
+
+
+def _fitted(
+    space: Space, genotypes: Sequence[Genotype], latencies: np.ndarray, fitted: np.ndarray
+) -> tuple[Graph, np.ndarray, Additive]:
+    """The graph that explains best what was measured, since the files do not say what ran, with its encoding and fit."""
+    found = []
+    for graph in GRAPHS if space.family == "nb201" else GRAPHS[:1]:
+        encoding = encode(space, genotypes, graph).kept
+        additive = fit(space, encoding[fitted], latencies[fitted])
+        found.append((float(((latencies[fitted] - additive.predict(encoding[fitted])) ** 2).sum()), graph, encoding, additive))
+    _, graph, encoding, additive = min(found, key=lambda one: one[0])
+    return graph, encoding, additive

@@ -13,16 +13,20 @@ import numpy as np
 from jaxnas.errors import UserError
 from jaxnas.latency.additive import fit, fitted_table
 from jaxnas.latency.deployed import Deployment, device_name, layer_run, network_run, software_versions
-from jaxnas.latency.encodings import encode, has_path
+from jaxnas.latency.encodings import encode
+from jaxnas.latency.graphs import Graph, has_path
 from jaxnas.latency.layers import layers
 from jaxnas.latency.scores import scores
 from jaxnas.latency.table import Checks, Row, Table, costs
 from jaxnas.latency.timing import EFFORT, Clock, Effort, Run, Timing, time_all
 from jaxnas.nets import ChainShape, Shape
-from jaxnas.spaces import NONE, Genotype, Nb201Genotype, Space, random_genotype, to_text
+from jaxnas.spaces import Genotype, Space, random_genotype, to_text
 
 Mode = Literal["operations", "networks"]
 """``operations``: a row for each layer, timed alone. ``networks``: one for each candidate of each edge, fitted to networks."""
+
+GRAPH: Graph = "folded"
+"""What runs of a network here: XLA leaves out what reaches no output, and computes once what depends on the weights alone."""
 
 Report = Callable[[str, int, int], None]
 """Told what is being done, how much of it is, and of how much."""
@@ -64,8 +68,7 @@ def measured_table(
     """Makes a table of the networks of a space on JAX's first device, and checks it on networks that it has not seen.
 
     Networks are drawn uniformly, each once, without those of NAS-Bench-201 in which nothing leads from the input to the output.
-    What is predicted of one is the sum of what a compiler keeps: edges that reach the output and that the images reach
-    (:func:`reached_by_input`).
+    What is predicted of one is the sum of what a compiler keeps (:data:`GRAPH`).
 
     Args:
       networks: how many the rows are fitted to, in the mode ``networks``.
@@ -80,7 +83,7 @@ def measured_table(
     if mode == "networks" and networks < 1:
         raise UserError(f"The rows are fitted to whole networks: at least 1, got {networks}.")
     drawn = drawn_networks(space, held_out + (networks if mode == "networks" else 0), seed)
-    encoded = encode(space, [reached_by_input(genotype) for genotype in drawn])
+    encoded = encode(space, drawn, GRAPH)
     if mode == "networks":
         # What the fit will refuse is refused before all is compiled and timed.
         fit(space, encoded.kept[held_out:], np.ones(networks)).predict(encoded.kept)
@@ -115,7 +118,7 @@ def _table(
     words = f"{held_out} drawn at random" + (", none of them of the fit" if mode == "networks" else "")
     how = (
         f"medians of at least {effort.rounds} rounds in turns, dispatch taken out by the slope over dependent repeats; spreads "
-        f"are standard deviations by the quartiles, at most {effort.limit:.0%}; what the images do not reach costs nothing"
+        f"are standard deviations by the quartiles, at most {effort.limit:.0%}"
     )
     device, software = device_name(), software_versions()
     if mode == "networks":
@@ -124,10 +127,11 @@ def _table(
         checked = (kept[:held_out], milliseconds[:held_out], words)
         source = f"jaxnas profile, fitted to {len(kept) - held_out} whole networks: {how}"
         about = (device, deployment.batch, deployment.precision, software, source)
-        return fitted_table(found, shape, checked, *about), predicted
+        return fitted_table(found, shape, checked, *about, graph=GRAPH), predicted
     rows = {layer.key: Row(*_milliseconds(timings[layer.key])) for layer in layers(space, shape).distinct}
     source = f"jaxnas profile, layers timed one by one: {how}"
-    table = Table("layers", space.name, device, deployment.batch, deployment.precision, rows, software=software, source=source)
+    about = ("layers", space.name, device, deployment.batch, deployment.precision, rows)
+    table = Table(*about, software=software, source=source, graph=GRAPH)
     predicted = table_sums(table, space, shape, kept)
     return dataclasses.replace(table, checks=Checks(scores(milliseconds, predicted), words)), predicted
 
@@ -136,26 +140,6 @@ def table_sums(table: Table, space: Space, shape: Shape | ChainShape, kept: np.n
     """A table's milliseconds of encoded networks ``[networks, candidates]``."""
     by_kind, fixed = costs(table, space, shape)
     return fixed + kept @ np.concatenate([by_kind[kind][np.array(cell.present)] for kind, cell in space.cells])
-
-
-def reached_by_input(genotype: Genotype) -> Genotype:
-    """The genotype with ``none`` on NAS-Bench-201's edges that are fed by a node which the images do not reach.
-
-    What such edges give out depends on the weights alone, which are fixed where a network is deployed: a compiler computes it
-    once.
-
-    >>> genotype = Nb201Genotype(((("none", 0),), (("skip_connect", 0), ("nor_conv_3x3", 1))))
-    >>> reached_by_input(genotype).nodes
-    ((('none', 0),), (('skip_connect', 0), ('none', 1)))
-    """
-    if not isinstance(genotype, Nb201Genotype):
-        return genotype
-    reached, nodes = {0}, []
-    for target, pairs in enumerate(genotype.nodes, start=1):
-        nodes.append(tuple((name if source in reached else NONE, source) for name, source in pairs))
-        if any(name != NONE for name, _ in nodes[-1]):
-            reached.add(target)
-    return Nb201Genotype(tuple(nodes))
 
 
 def drawn_networks(space: Space, count: int, seed: int) -> list[Genotype]:

@@ -12,13 +12,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from jaxnas.errors import UserError, did_you_mean
+from jaxnas.latency.graphs import GRAPHS, Graph
 from jaxnas.latency.layers import layers
 from jaxnas.latency.scores import Scores
 from jaxnas.nets import ChainShape, Shape
 from jaxnas.spaces import BlockSpace, Space
 from jaxnas.whole_files import write_whole
 
-FORMAT, VERSION, UNIT = "jaxnas latency table", 1, "ms"
+FORMAT, VERSION, UNIT = "jaxnas latency table", 2, "ms"
 Kind = Literal["layers", "edges"]
 _NAMED = 3  # Missing rows that a message names; it counts them all.
 
@@ -82,9 +83,10 @@ class Table:
       software: versions by name.
       source: how it was made, in words.
       checks: None where it was compared with no network.
+      graph: what ran of the networks, see :data:`jaxnas.latency.graphs.Graph`: what did not costs as much as ``none``.
 
     Raises:
-      UserError: an unknown kind, an intercept that is negative or not a number, a batch below 1, no rows.
+      UserError: an unknown kind or graph, an intercept that is negative or not a number, a batch below 1, no rows.
     """
 
     kind: Kind
@@ -98,10 +100,13 @@ class Table:
     software: Mapping[str, str] = dataclasses.field(default_factory=dict)
     source: str = ""
     checks: Checks | None = None
+    graph: Graph = "whole"
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise UserError(f"Unknown kind {self.kind!r} of table. {did_you_mean(str(self.kind), get_args(Kind))}")
+        if self.graph not in GRAPHS:
+            raise UserError(f"Unknown graph {self.graph!r} of a table's networks. {did_you_mean(str(self.graph), GRAPHS)}")
         if not self.rows:
             raise UserError("The table has no rows.")
         if not _is_time(self.intercept):
@@ -207,8 +212,9 @@ def _check_rows(table: Table, space: Space, keys: Iterable[str]) -> None:
     if missing:
         named, rest = "; ".join(missing[:_NAMED]), len(missing) - _NAMED
         more = f"; and {rest} more" if rest > 0 else ""
+        what = "layer" if table.kind == "layers" else "candidate"
         raise UserError(
-            f"The table for space {table.space!r} on {table.device} has no row for {len(missing)} layer(s) of space "
+            f"The table for space {table.space!r} on {table.device} has no row for {len(missing)} {what}(s) of space "
             f"{space.name!r} in this shape: {named}{more}. Measure them, or use the shape that the table was made for."
         )
 
@@ -231,6 +237,29 @@ def check_matches(
         if wanted is not None and found != wanted:
             what = f"does not say its {name}" if found is None else f"is for {name} {found!r}"
             raise UserError(f"The latency table {what}, asked for is {wanted!r}: its times would not hold. Use another table.")
+
+
+def check_software(table: Table, present: Mapping[str, str]) -> None:
+    """Passes where a table was measured with the software that is present, in what both name.
+
+    Raises:
+      UserError: other versions; the message says both.
+
+    >>> table = Table("layers", "nb201", "this CPU", 1, "float32", {"a": Row(1.0)}, software={"jax": "0.9.0", "flax": "0.12.8"})
+    >>> check_software(table, {"jax": "0.10.2", "flax": "0.12.8"})
+    Traceback (most recent call last):
+    jaxnas.errors.UserError: The latency table of this CPU was measured with jax 0.9.0, here is jax 0.10.2: its times need not \
+hold any more. Measure again: jaxnas profile nb201 --out FILE
+    """
+    other = [name for name, version in table.software.items() if present.get(name, version) != version]
+    if other:
+        there, here = (
+            ", ".join(f"{name} {versions[name] or 'none'}" for name in other) for versions in (table.software, present)
+        )
+        raise UserError(
+            f"The latency table of {table.device} was measured with {there}, here is {here}: its times need not hold any more. "
+            f"Measure again: jaxnas profile {table.space} --out FILE"
+        )
 
 
 def warning(table: Table) -> str | None:
@@ -302,9 +331,9 @@ def read(path: Path) -> Table:
 def from_json(content: Any) -> Table:
     """The table of a file's content, see :func:`read`.
 
-    >>> from_json({"format": "jaxnas latency table", "version": 2})
+    >>> from_json({"format": "jaxnas latency table", "version": 1})
     Traceback (most recent call last):
-    jaxnas.errors.UserError: this is version 2 of the format of latency tables, this jaxnas reads version 1.
+    jaxnas.errors.UserError: this is version 1 of the format of latency tables, this jaxnas reads version 2. Make it anew.
     """
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"this is no latency table: its 'format' is not {FORMAT!r}. Other formats are imported first.")
@@ -314,7 +343,9 @@ def from_json(content: Any) -> Table:
             raise UserError(f"the table does not say its {name}.")
         found = content.pop(name)
         if found != wanted and name == "version":
-            raise UserError(f"this is version {found!r} of the format of latency tables, this jaxnas reads version {wanted}.")
+            raise UserError(
+                f"this is version {found!r} of the format of latency tables, this jaxnas reads version {wanted}. Make it anew."
+            )
         if found != wanted:
             raise UserError(f"the table's unit is {found!r}, it must be {wanted!r}.")
     known = [field.name for field in dataclasses.fields(Table)]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 
+from jaxnas.latency.graphs import Graph
 from jaxnas.spaces import NONE, Space
 
 MOST_VIOLATION = 0.1
@@ -27,14 +28,14 @@ class Cost:
       unit: of all numbers.
       candidates: by kind of cell ``[edges, columns]``, over all cells that have the edge; 0 where there is no candidate.
       fixed: of the layers that are not searched.
-      dead_edges_are_free: an edge that leads to no output costs nothing, since the compiler leaves it out.
+      graph: what runs of an architecture, see :data:`jaxnas.latency.graphs.Graph`: what does not costs as much as ``none``.
     """
 
     name: str
     unit: str
     candidates: Mapping[str, np.ndarray]
     fixed: float = 0.0
-    dead_edges_are_free: bool = False
+    graph: Graph = "whole"
 
 
 def expected(space: Space, cost: Cost) -> Callable[[Any], Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from jaxnas.derive import derive
 from jaxnas.errors import UserError
 from jaxnas.latency.constrained import best_within, check_reachable, extremes, total, within
+from jaxnas.latency.graphs import Graph
 from jaxnas.latency.terms import Cost
 from jaxnas.spaces import (
     Block,
@@ -53,7 +55,7 @@ UNEVEN = nb201_family(
 )
 
 
-def problem(space: Space, seed: int, dead_edges_are_free: bool = True) -> tuple[dict[str, Any], Cost]:
+def problem(space: Space, seed: int, graph: Graph = "reaching") -> tuple[dict[str, Any], Cost]:
     """Alphas and a cost that grows with them, so that the best architectures are dear."""
     rng = np.random.default_rng(seed)
     alphas, numbers = {}, {}
@@ -64,7 +66,7 @@ def problem(space: Space, seed: int, dead_edges_are_free: bool = True) -> tuple[
         for row, names in enumerate(cell.operations):
             if "none" in names:
                 numbers[kind][row, names.index("none")] *= 0.1  # Tables that are fitted may charge for it.
-    return alphas, Cost("latency", "ms", numbers, 1.5, dead_edges_are_free)
+    return alphas, Cost("latency", "ms", numbers, 1.5, graph)
 
 
 def every(space: Space) -> Iterator[Genotype]:
@@ -109,7 +111,7 @@ def parts(space: Space, genotype: Genotype) -> list[tuple[str, int, int, int, in
 
 
 def judged(space: Space, genotype: Genotype, alphas: Any, cost: Cost) -> tuple[float, float, frozenset[Any]]:
-    """Score, cost and what the compiler keeps, the long way: an edge is kept if a search from it ends at the output."""
+    """Score, cost and what runs but none, the long way: a search from it ends at the output, and folded begins at the input."""
     edges = parts(space, genotype)
     score = 0.0
     for kind, row, column, _, _ in edges:
@@ -117,19 +119,24 @@ def judged(space: Space, genotype: Genotype, alphas: Any, cost: Cost) -> tuple[f
         values = alphas[kind][row, : len(names)]
         score += float(values[column] - math.log(sum(math.exp(value) for value in values)))
     kept = edges
-    if space.family == "nb201" and cost.dead_edges_are_free:
+    if space.family == "nb201" and cost.graph != "whole":
         cell = space.cell("cell")
 
         def ends(state: int) -> bool:
             onward = [edge for edge in edges if edge[3] == state and cell.operations[edge[1]][edge[2]] != "none"]
             return state == cell.nodes or any(ends(edge[4]) for edge in onward)
 
-        kept = [edge for edge in edges if ends(edge[4])]
+        def begins(state: int) -> bool:
+            before = [edge for edge in edges if edge[4] == state and cell.operations[edge[1]][edge[2]] != "none"]
+            return state == 0 or any(begins(edge[3]) for edge in before)
+
+        kept = [edge for edge in edges if ends(edge[4]) and (cost.graph == "reaching" or begins(edge[3]))]
     price = cost.fixed + sum(float(cost.candidates[kind][row, column]) for kind, row, column, _, _ in kept)
     for kind, row, *_ in set(edges) - set(kept):
         names = space.cell(kind).operations[row]
         price += float(cost.candidates[kind][row, names.index("none")]) if "none" in names else 0.0
-    return score, price, frozenset(kept)
+    running = [edge for edge in kept if space.cell(edge[0]).operations[edge[1]][edge[2]] != "none"]
+    return score, price, frozenset(running if cost.graph != "whole" else edges)
 
 
 def connected(space: Space, genotype: Genotype) -> bool:
@@ -143,12 +150,21 @@ def connected(space: Space, genotype: Genotype) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("space", "seed"),
-    [(nb201(), 0), (UNEVEN, 1), (SMALL_DARTS, 2), (SMALL_GDAS, 3), (BLOCKS, 4)],
-    ids=lambda value: getattr(value, "name", ""),
+    ("space", "seed", "graph"),
+    [
+        (nb201(), 0, "reaching"),
+        (nb201(), 10, "folded"),
+        (nb201(), 11, "whole"),
+        (UNEVEN, 1, "reaching"),
+        (UNEVEN, 12, "folded"),
+        (SMALL_DARTS, 2, "folded"),
+        (SMALL_GDAS, 3, "whole"),
+        (BLOCKS, 4, "folded"),
+    ],
+    ids=lambda value: getattr(value, "name", value),
 )
-def test_the_best_of_every_architecture(space: Space, seed: int) -> None:
-    alphas, cost = problem(space, seed)
+def test_the_best_of_every_architecture(space: Space, seed: int, graph: Graph) -> None:
+    alphas, cost = problem(space, seed, graph)
     table = [(genotype, *judged(space, genotype, alphas, cost)) for genotype in every(space) if connected(space, genotype)]
     prices = np.array([price for _, _, price, _ in table])
     (least, _), (greatest, _) = extremes(space, cost)
@@ -167,10 +183,14 @@ def test_the_best_of_every_architecture(space: Space, seed: int) -> None:
         assert all(within(one.costs["latency"], float(limit)) for one in found)
 
 
-@pytest.mark.parametrize(("space", "seed"), [(nb201(), 5), (SMALL_DARTS, 6)], ids=["nb201", "darts"])
-def test_two_limits_of_which_one_counts_dead_edges(space: Space, seed: int) -> None:
-    alphas, latency = problem(space, seed)
-    _, other = problem(space, seed + 100, dead_edges_are_free=False)
+@pytest.mark.parametrize(
+    ("space", "seed", "graph"),
+    [(nb201(), 5, "reaching"), (nb201(), 8, "folded"), (SMALL_DARTS, 6, "folded")],
+    ids=["nb201", "nb201 folded", "darts"],
+)
+def test_two_limits_of_which_one_counts_dead_edges(space: Space, seed: int, graph: Graph) -> None:
+    alphas, latency = problem(space, seed, graph)
+    _, other = problem(space, seed + 100, graph="whole")
     size = Cost("parameters", "weights", other.candidates)
     table = [
         (judged(space, g, alphas, latency), judged(space, g, alphas, size)[1]) for g in every(space) if connected(space, g)
@@ -204,11 +224,14 @@ def test_whole_spaces(space: Space) -> None:
 
 def test_edges_that_reach_no_output_are_free_and_edges_of_a_zero_are_not() -> None:
     numbers = np.arange(30, dtype=float).reshape(6, 5)
-    cost = Cost("latency", "ms", {"cell": numbers}, 100.0, dead_edges_are_free=True)
+    cost = Cost("latency", "ms", {"cell": numbers}, 100.0, "reaching")
     # Node 1 gets nothing but is read: 1 -> 3 runs on zeros. Node 2 gets something but is not read.
     genotype = from_text("|none~0|+|nor_conv_3x3~0|nor_conv_1x1~1|+|skip_connect~0|avg_pool_3x3~1|none~2|")
     counted = numbers[0, 0] + numbers[1, 0] + numbers[2, 0] + numbers[3, 1] + numbers[4, 4] + numbers[5, 0]
     assert total(nb201(), cost, genotype) == 100 + counted
+    # Where they are folded, nothing of the cell is left but the edge from the input to the output.
+    folded = numbers[:, 0].sum() - numbers[3, 0] + numbers[3, 1]
+    assert total(nb201(), dataclasses.replace(cost, graph="folded"), genotype) == 100 + folded
     assert best_within(nb201(), {"cell": np.zeros((6, 5))}, [(cost, 1e9)])[0].costs["latency"] >= 100
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from jaxnas.derive import one_hot_mixture
 from jaxnas.errors import UserError
-from jaxnas.latency import Table, costs, importers, warning
+from jaxnas.latency import GRAPHS, Graph, Table, costs, importers, kept, warning
 from jaxnas.latency.measured import read_measured
 from jaxnas.nets import ChainShape, Shape
 from jaxnas.spaces import FBNET_SMALL_STRIDES, block_genotype, fbnet, nb201, proxyless, random_genotype, to_text
@@ -163,23 +163,25 @@ def measured_file(folder: Path, lines: list[str], header: str = "arch,phone") ->
     return path
 
 
-def additive_lines(count: int) -> tuple[list[str], np.ndarray]:
-    """Random architectures and milliseconds that add up, and what they add up from."""
+def additive_lines(count: int, graph: Graph = "whole") -> tuple[list[str], np.ndarray]:
+    """Random architectures and milliseconds of what runs, which add up, and what they add up from."""
     space, rng = nb201(), np.random.default_rng(0)
     true = rng.uniform(0, 1, (6, 5))
     genotypes = [random_genotype(space, rng) for _ in range(count)]
-    times = [2.0 + float((one_hot_mixture(space, genotype)["cell"] * true).sum()) for genotype in genotypes]
+    times = [2.0 + float((one_hot_mixture(space, kept(genotype, graph))["cell"] * true).sum()) for genotype in genotypes]
     return [f"{to_text(genotype)},{time!r}" for genotype, time in zip(genotypes, times, strict=True)], true
 
 
-def test_a_table_is_fitted_to_whole_architectures(tmp_path: Path) -> None:
-    lines, true = additive_lines(150)
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_table_is_fitted_to_whole_architectures(graph: Graph, tmp_path: Path) -> None:
+    """And finds out what of them ran."""
+    lines, true = additive_lines(150, graph)
     table = importers.per_architecture(measured_file(tmp_path, lines), "phone", nb201(), NB201_SHAPE, batch=1)
     by_kind, fixed = costs(table, nb201(), NB201_SHAPE)
     assert np.allclose(by_kind["cell"], true - true.min(1, keepdims=True), atol=1e-6)
     assert fixed == pytest.approx(2 + true.min(1).sum(), abs=1e-6)
     assert table.checks and table.checks.scores.networks == 20 and warning(table) is None
-    assert "without a path" in table.source
+    assert "without a path" in table.source and table.graph == graph
 
 
 def test_architectures_by_number(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ from jaxnas import cli
 from jaxnas.errors import UserError
 from jaxnas.latency import Layer, costs, layers, measure, read, warning
 from jaxnas.latency.deployed import Deployment, device_name, layer_run, network_run, software_versions
-from jaxnas.latency.encodings import encode, has_path
-from jaxnas.latency.measure import drawn_networks, measured_table, reached_by_input, table_sums
+from jaxnas.latency.encodings import encode
+from jaxnas.latency.graphs import has_path
+from jaxnas.latency.measure import drawn_networks, measured_table, table_sums
 from jaxnas.latency.timing import Effort
 from jaxnas.nets import ChainShape, Shape
 from jaxnas.spaces import Block, BlockSpace, Genotype, Space, from_text, nb201, nb201_family
@@ -106,7 +107,7 @@ def test_rows_are_the_layers_of_the_space(installed: Callable[[Device], Device],
     needed = layers(space, shape)
 
     def sums(genotype: Genotype) -> float:
-        encoded = encode(space, [reached_by_input(genotype)]).kept[0]
+        encoded = encode(space, [genotype], "folded").kept[0]
         flat = [
             candidate for edges in needed.candidates.values() for edge in edges for candidate in edge if candidate is not None
         ]

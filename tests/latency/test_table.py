@@ -118,7 +118,7 @@ def test_missing_rows_are_counted_and_named() -> None:
         costs(layer_table(), nb201(), Shape(5, 2, 10, 16))
     rows = dict(edge_table().rows)
     del rows["cell/3/none"]
-    with pytest.raises(UserError, match=r"no row for 1 layer\(s\).*cell/3/none"):
+    with pytest.raises(UserError, match=r"no row for 1 candidate\(s\).*cell/3/none"):
         costs(edge_table(rows=rows), nb201(), SHAPE)
 
 
@@ -184,10 +184,11 @@ def changed(*path: str, value: Any) -> dict[str, Any]:
 MISTAKES: dict[str, tuple[Any, str]] = {
     "another format": (changed("format", value="lut"), "this is no latency table"),
     "a list": ([], "this is no latency table"),
-    "another version": (changed("version", value=2), "version 2 of the format .* reads version 1"),
+    "another version": (changed("version", value=1), "version 1 of the format .* reads version 2"),
     "another unit": (changed("unit", value="us"), "unit is 'us', it must be 'ms'"),
     "unknown field": (changed("devise", value="x"), "unknown field 'devise'. Did you mean device?"),
     "another kind": (changed("kind", value="layer"), "Unknown kind 'layer' of table. Did you mean layers?"),
+    "another graph": (changed("graph", value="fold"), "Unknown graph 'fold' of a table's networks. Did you mean folded?"),
     "no device": (changed("device", value=None), "'device' must be text"),
     "no rows": (changed("rows", value={}), "has no rows"),
     "rows as a list": (changed("rows", value=[]), "'rows' must be an object"),
@@ -215,7 +216,7 @@ def test_a_mistake_is_named(mistake: str, tmp_path: Path) -> None:
 
 
 def test_a_field_that_is_missing(tmp_path: Path) -> None:
-    for name in ("unit", "version", "rows", "checks"):
+    for name in ("unit", "version", "rows", "checks", "graph"):
         content = to_json(layer_table())
         del content[name]
         (tmp_path / "t.json").write_text(json.dumps(content))

@@ -15,7 +15,7 @@ from jax import Array, lax
 from jaxnas.compiling import compile_ahead
 from jaxnas.errors import UserError
 from jaxnas.latency.deployed import Deployment, network_call
-from jaxnas.latency.measure import reached_by_input
+from jaxnas.latency.graphs import reached_by_input
 from jaxnas.latency.timing import Effort, Timing, repeated, runner, time_all
 from jaxnas.nets import Shape
 from jaxnas.spaces import Genotype, from_text

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import collections
 import contextlib
+import io
 import os
 import pickle
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from jaxnas.data.pickles import read_pickle
 from jaxnas.errors import UserError
+from jaxnas.pickles import read_numbers, read_pickle
 
 
 class Calls:
@@ -130,3 +134,56 @@ def test_damage_anywhere_is_refused_or_read_but_never_a_traceback(tmp_path: Path
 
 def test_what_is_no_dictionary_is_refused(tmp_path: Path) -> None:
     assert "holds a list, not a dictionary" in refusal(tmp_path / "batch", pickle.dumps([1]))
+
+
+# By PyTorch 2.13.0, in its older format, of {"seen": {11}, "params": np.float64(0.802426), "net_state_dict":
+# torch.nn.Linear(2, 1).state_dict(), "more": [np.float32(0.5), torch.zeros(2, dtype=torch.int64)]}.
+SAVED_BY_PYTORCH = (
+    "c-n1J+fvg&7*5hcWf8=)fG8d*9%`Y5wu<6`;eu$@=tXXrOq#4DnkN0S8=N}R8E&ZHGxz{{;RATX1z!0AzJucvIOB|N5^x4(FLrkS<M)5xzoxt+"
+    "-mmwIKgVBwcrsjAQyzWKh`R$RuMbI*)CvP0Sb=A((vZ1<4_O501H$9EoO{%uzU`VmlntE-BX75;!Q3~LA=5!NulEQebAphgM^*HU__;nuubS1f"
+    "agD%VK~Bv^(QeP!$|x0mEW>C-uE$;9FbJcZKv_mc?Kjtv)zG8&#^}t@Y%=s(e$;HW3x*Yhw9t%1k{O0(n=s4t%#a|L1`s>OM{qz_MDmL&`ZhP-"
+    "f@tW^s~KGuwmBTE*Xv8a#Yrwz;uvUHqOeUZMyMY@2nO|j5j?v6*<WgJfBN!q9)}V<o+;o?VW^A48jf^vRKqcSP&j<b4aQAQ4coOij$49Kk6K(X"
+    "%E;r;rXjT#gooh7q=u9Eq}prht~ea0EFOfGQ!pa#dW;w$jd`&RPJI@H#_BY|a6Yf+V&+7oxk53LrjSK1F!{68NHCf}sg-KA*<!U+Ezgw8MVwAV"
+    "v04$vRHe>w=BX;FvZ{1(R#jBFi}6h-#&nM3yoL*jKn>Sqxaf$k&WN+OYOPo;SBtphjH$Ayb~&lGj*0lnr<Eo-u4uR#b#P7Z6RAd%a?>`siR+2K"
+    "pbMjf8yysrp>{WKN|hO7jRZkc2#x7wl=4o_*^#r1axCYJhFKw}^S_XlhBKICi!+a^BV?*+xY@-m4Rh%<JG?y<d-<2P+j|ErRVtNP+;LL6=HmgC"
+    "b=-{yyq6AmpW}gs1sX5)a=g_0&@S)CnzCP~3@s=rX6ehT=9cvB`Ifx%pZM{0YuESh`2+518R`"
+)
+
+
+def test_what_pytorch_saved_is_read_without_its_tensors() -> None:
+    file = io.BytesIO(zlib.decompress(base64.b85decode(SAVED_BY_PYTORCH)))
+    magic, version, _, content = (read_numbers(file) for _ in range(4))
+    assert (magic, version) == (0x1950A86A20F9469CFC6C, 1001)
+    weights = {"weight": None, "bias": None}
+    assert content == {"seen": {11}, "params": 0.802426, "net_state_dict": weights, "more": [0.5, None]}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_numbers_of_records_are_read(protocol: int) -> None:
+    numbers = [np.float64(93.75), np.float32(0.5), np.int64(-7), np.int32(8), 0.1, 3, "x", None, True, (1, 2)]
+    content = collections.OrderedDict(numbers=numbers, seen={1, 2})
+    found = read_numbers(io.BytesIO(pickle.dumps(content, protocol)))
+    assert found == content and [type(number) for number in found["numbers"][:4]] == [float, float, int, int]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (Calls(os.system, "true"), "asks for posix.system, which no table needs: it may be malicious"),
+        (Calls(getattr, "a", "upper"), "builtins.getattr"),
+        (np.zeros(3), "_reconstruct"),
+        (np.datetime64(0, "s"), "a number is of type 'M8'"),
+        (np.complex128(1), "a number is of type 'c16'"),
+        (collections.Counter("a"), "collections.Counter"),
+    ],
+)
+def test_a_record_that_wants_more_than_numbers_is_refused(content: Any, words: str) -> None:
+    file = io.BytesIO(pickle.dumps({"all_results": content}))
+    with pytest.raises(UserError, match=words):
+        read_numbers(file)
+
+
+@pytest.mark.parametrize("cut", [0, 5, -1])
+def test_a_record_cut_short_is_refused(cut: int) -> None:
+    with pytest.raises(UserError, match="cut short or damaged"):
+        read_numbers(io.BytesIO(pickle.dumps({"accuracy": [np.float64(1)] * 3})[:cut]))
