@@ -105,19 +105,18 @@ def worker(task: dict[str, Any], process: int) -> None:
         jax.distributed.initialize(f"localhost:{task['port']}", 2, process)
     for number, setting in enumerate(task["settings"]):
         with jax.enable_x64(setting["precision"] == "float64"):
-            arrays = searched(task["form"], setting["order"], setting["micro_batches"], setting["steps"])
+            arrays = searched(task["form"], setting)
         if process == 0:
             np.savez(Path(task["folder"]) / f"{task['form']}-{number}.npz", **arrays)
 
 
-def searched(form: str, order: str, micro_batches: int, steps: int) -> dict[str, Any]:
+def searched(form: str, setting: dict[str, Any]) -> dict[str, Any]:
     """Weights, alphas and running averages after some steps, and what the optimizers keep after the first."""
     import jax
 
     from jaxnas.run_folder import flat_names
 
-    first = _state(form, order, micro_batches, 1)
-    last = _state(form, order, micro_batches, steps)
+    first, last = _states(form, setting)
     trees = {
         "after": {"weights": last.weights, "alphas": last.alphas, "statistics": last.statistics},
         "gradients": {"weights": first.weight_state, "alphas": first.alpha_state},
@@ -129,9 +128,8 @@ def searched(form: str, order: str, micro_batches: int, steps: int) -> dict[str,
     })  # fmt: skip
 
 
-def _state(form: str, order: str, micro_batches: int, steps: int) -> Any:
-    """The state after some steps, all of one dispatch."""
-    import jax
+def _states(form: str, setting: dict[str, Any]) -> list[Any]:
+    """The states after one step and after all, which are one dispatch of one program."""
     import jax.numpy as jnp
 
     from jaxnas import feeding, methods, parallel, run
@@ -143,14 +141,14 @@ def _state(form: str, order: str, micro_batches: int, steps: int) -> Any:
     from jaxnas.stages import first_part
 
     search = SearchRecipe(
-        space="nb201", channels=2, cells=1, batch=16, micro_batches=micro_batches, epochs=1, skip_dropout=0.3,
-        learning_rate=0.1, alpha_learning_rate=0.05, hypergradient="first_order" if order == "first" else "unrolled",
+        space="nb201", channels=2, cells=1, batch=16, micro_batches=setting["micro_batches"], epochs=1, skip_dropout=0.3,
+        learning_rate=0.1, alpha_learning_rate=0.05, hypergradient="first_order" if setting["order"] == "first" else "unrolled",
         augmentation=Augmentation(crop_padding=1, flip=True, cutout=2),
     )  # fmt: skip
     recipe, dataset = dataclasses.replace(find("nb201-digits"), search=search), load("digits")
     space = nb201_family("two nodes", ("none", "skip_connect", "nor_conv_3x3", "avg_pool_3x3"), nodes=2)
     network = run.search_network(search, dataset, space)
-    if jax.config.read("jax_enable_x64"):
+    if setting["precision"] == "float64":
         # Images are augmented in float32 and computed with in their own type.
         forward = network.forward
 
@@ -162,27 +160,17 @@ def _state(form: str, order: str, micro_batches: int, steps: int) -> Any:
     def build(*arguments: Any) -> Any:
         return dataclasses.replace(methods.build(*arguments), running_momentum=0.9)
 
-    mesh = parallel.mesh_for(search.batch, None, micro_batches)
+    mesh = parallel.mesh_for(search.batch, None, search.micro_batches)
     part = dataclasses.replace(first_part(search), space=space)
     stage = run.search_stage(recipe, dataset, network, 20, build, part, mesh=mesh)
-    rows, count = tuple(np.asarray(rows) for rows in stage.indices(0)), np.int32(steps)
+    rows = tuple(jnp.asarray(rows) for rows in stage.indices(0))
     if form == "pmap":
         assert mesh is not None
         program: Any = parallel.by_pmap(many_steps(stage.step, stage.steps_per_dispatch), mesh)
-        return program(stage.start(), stage.data, rows, count)[0]
-    compiled = _compiled(feeding.compile_stage, stage, (form, order, micro_batches, jax.config.read("jax_enable_x64")))
-    arguments = parallel.put(mesh, stage.start()), parallel.put(mesh, stage.data), parallel.put(mesh, rows, split=True)
-    return compiled.call(*arguments, parallel.put(mesh, count))[0]
-
-
-_PROGRAMS: dict[Any, Any] = {}
-
-
-def _compiled(compile_stage: Any, stage: Any, setting: Any) -> Any:
-    """One step and many steps are one program."""
-    if setting not in _PROGRAMS:
-        _PROGRAMS[setting] = compile_stage(stage)
-    return _PROGRAMS[setting]
+        return [program(stage.start(), stage.data, rows, np.int32(count))[0] for count in (1, setting["steps"])]
+    compiled, data, rows = feeding.compile_stage(stage), parallel.put(mesh, stage.data), parallel.put(mesh, rows, split=True)
+    counts = [parallel.put(mesh, np.int32(count)) for count in (1, setting["steps"])]
+    return [compiled.call(parallel.put(mesh, stage.start()), data, rows, count)[0] for count in counts]
 
 
 if __name__ == "__main__":

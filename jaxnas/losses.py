@@ -52,7 +52,8 @@ def over_devices(loss: Loss, axis: str | None) -> Loss:
     """
 
     def mean(weights: Any, mixture: Any, batch: Any, key: Array, scalars: Scalars) -> tuple[Array, dict[str, Any]]:
-        value, aux = loss(*replicated(axis, (weights, mixture)), batch, key, scalars)
+        weights, mixture = replicated(axis, (weights, mixture))
+        value, aux = loss(weights, mixture, batch, key, scalars)
         value, metrics = mean_over(axis, (value, aux["metrics"]))
         return value, {**aux, "metrics": metrics}
 
