@@ -97,8 +97,9 @@ verify precision-default 60
 JAX_DEFAULT_MATMUL_PRECISION=highest verify precision-highest 60
 step step-rematerialise 120 darts-paper --rematerialise
 if [ -n "$tiny" ]; then sizes="--channels 4 --cells 1 --image-size 8 --rounds 3 --held-out 2 --noise 1000"; else sizes=; fi
-# A table that fails its check, which ends with 1, is a result, too.
-part profile 200 bash -c '"$@" || [ $? = 1 ]' - "$PYTHON" -m jaxnas profile nb201 --mode operations $sizes --out "$prefix-profile.json"
+# A table of latencies, and the networks held out that it is checked on. One that fails, which ends with 1, is a result, too.
+part profile 200 bash -c '"$@" || [ $? = 1 ]' - "$PYTHON" -m jaxnas profile nb201 --mode operations $sizes \
+  --out "$prefix-profile.json" --json "$prefix-profile-networks.json"
 
 "$PYTHON" - "$scratch" "$prefix" <<'END'
 import json, os, pathlib, sys

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ Measure = Callable[[Sequence[Genotype]], Sequence[float]]
 """Milliseconds of the networks of some genotypes, each measured on this device."""
 
 NEAR = 0.95
-"""A network that is derived within a target costs at least this share of what the alphas expect, where one does."""
+"""A network that is derived within a target costs at least this share of what the alphas expect; where none does, the share is
+twice as far from 1, and so on."""
 
 DRAWS = 10_000
 """Of random architectures, until as many as are wanted meet the targets."""
@@ -101,11 +102,8 @@ def best_measured(
     """
     targets = ", ".join(f"{cost.name} {limit:g} {cost.unit}" for cost, limit in priced.limits)
     limit = dict((cost.name, limit) for cost, limit in priced.limits).get("latency", 0.0)
-    first, most = priced.limits[0]
-    near = NEAR * min(expected[first.name], most) if first.name in expected else None
     candidates: list[dict[str, Any]] = []
-    for least in dict.fromkeys((near, None)):
-        ranked = constrained.best_within(space, alphas, priced.limits, count, least)
+    for least, ranked in _ranked(space, alphas, priced.limits, expected, count):
         known = {candidate["genotype"] for candidate in candidates}
         ranked = [one for one in ranked if to_text(one.genotype) not in known]
         found = [{"genotype": to_text(one.genotype), "score": one.score, **one.costs} for one in ranked]
@@ -116,7 +114,7 @@ def best_measured(
         meeting = [i for i, one in enumerate(found) if measure is None or constrained.within(one["measured"], limit)]
         if meeting:
             # By rank, but what only the table says to be near goes behind what was measured to be, the nearest first.
-            short = [max(0.0, (least or 0.0) - one.get("measured", math.inf)) for one in found]
+            short = [max(0.0, least - one.get("measured", math.inf)) for one in found]
             at = min(meeting, key=lambda i: (short[i], i))
             report = _report(space, priced, expected, ranked[at].genotype)
             if measure is not None:
@@ -130,6 +128,21 @@ def best_measured(
         f"fastest takes {fastest:.4g} ms. Search with a lower target, measure more candidates, or make a better table.",
         {"candidates": candidates},
     )
+
+
+def _ranked(
+    space: Space, alphas: Any, limits: Sequence[constrained.Limit], expected: dict[str, float], count: int
+) -> Iterator[tuple[float, list[constrained.Ranked]]]:
+    """The best that cost nearly what is expected, with the least of that; then the best of all that are within the limits."""
+    (first, most), far = limits[0], 1 - NEAR
+    wanted = min(expected.get(first.name, 0.0), most)
+    while wanted and far < 1:
+        least = (1 - far) * wanted
+        if found := constrained.best_within(space, alphas, limits, count, least):
+            yield least, found
+            break
+        far *= 2  # Costs may be few numbers, none of them so near.
+    yield 0.0, constrained.best_within(space, alphas, limits, count)
 
 
 def measuring(table: Table | None, shape: Shape | ChainShape) -> Measure:

@@ -182,7 +182,8 @@ def _check_measured(table: Table, candidates: bool) -> None:
             deployed.deployment_of(table)
         except UserError as error:
             raise UserError(
-                f"{error} To search for that device without measuring candidates on this one: --search.latency.measured 0"
+                f"{error} To search for that device without measuring candidates on this one: --search.latency.measured 0 "
+                "(jaxnas derive: --measured 0)"
             ) from error
     if table.device == deployed.device_name():
         check_software(table, deployed.compiling_versions())

@@ -234,6 +234,12 @@ def test_what_is_derived_costs_what_the_alphas_expect(file: str) -> None:
         near = best_measured(nb201(), alphas, priced, {"latency": expected}, 3, None)
         assert near.report["costs"]["latency"]["derived"] == derived
 
+    coarse = priced.costs["latency"]
+    coarse = dataclasses.replace(coarse, candidates={"cell": np.where(coarse.candidates["cell"] == 8.0, 8.0, 0.0)})
+    few = dataclasses.replace(priced, costs={"latency": coarse})  # Two and multiples of 8, of which none is within 5 % of 20.
+    near = best_measured(nb201(), alphas, few, {"latency": 20.0}, 3, None)
+    assert near.report["costs"]["latency"]["derived"] == 18.0
+
     def measure(*milliseconds: float) -> Any:
         answers = list(milliseconds)
         return lambda genotypes: [answers.pop(0) for _ in genotypes]
@@ -259,4 +265,4 @@ def test_searches_on_digits_end_at_their_target(target: float, tmp_path: Path) -
     with Console() as console:
         found = run.run("nb201-digits", recipe, DIGITS, RunFolder(tmp_path / "run"), console, 0.0)["costs"]["multiply_adds"]
     assert found["expected"] == pytest.approx(target, rel=0.05)
-    assert 0.95 * min(target, found["expected"]) <= found["derived"] <= target
+    assert 0.9 * min(target, found["expected"]) <= found["derived"] <= target  # There is no cost from 202,560 to 239,424.
