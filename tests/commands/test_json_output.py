@@ -79,7 +79,7 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         plan,
         "plan",
-        lambda *_: plan.Plan(1, 30, dict.fromkeys(COUNTERS, 7), 1, 1, 1, 0.0, 0.0, False, memory, "cpu", "cpu", None, ()),
+        lambda *_: plan.Plan(1, 30, dict.fromkeys(COUNTERS, 7), 1, 1, 1, 0.0, 0.0, False, memory, "cpu", "cpu", 1, None, ()),
     )
     monkeypatch.setattr(run, "run", ran)
     monkeypatch.setattr(run, "train_only", ran)
