@@ -5,6 +5,23 @@ import time
 # The command line imports this before all that takes long: from here the seconds of a run's imports count.
 STARTED = time.perf_counter()
 
-VERBS = tuple(
-    "search pareto plan derive draw report compare train evaluate profile latency table query data doctor verify".split()
+VERBS = (
+    "search",
+    "pareto",
+    "baselines",
+    "plan",
+    "derive",
+    "draw",
+    "report",
+    "compare",
+    "train",
+    "evaluate",
+    "trust",
+    "profile",
+    "latency",
+    "table",
+    "query",
+    "data",
+    "doctor",
+    "verify",
 )

@@ -15,6 +15,7 @@ from jaxnas.tabular.benchmark import (
     words,
 )
 from jaxnas.tabular.compact import read_compact, write_compact
+from jaxnas.tabular.fidelity import Fidelity, fidelities, fidelity_text
 from jaxnas.tabular.files import read
 from jaxnas.tabular.official import Trial, is_official, read_official, trials
 from jaxnas.tabular.plain import read_plain
@@ -27,10 +28,13 @@ __all__ = [
     "NAMES",
     "SEARCHED",
     "Benchmark",
+    "Fidelity",
     "Key",
     "Table",
     "TableFault",
     "Trial",
+    "fidelities",
+    "fidelity_text",
     "is_official",
     "macro",
     "nb101",
