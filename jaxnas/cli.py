@@ -21,14 +21,18 @@ USAGE = """usage: jaxnas VERB ...
 
   search [RECIPE]         search, train what was found and random ones beside it
   pareto [RECIPE]         search at several targets: accuracy against cost, as table and picture
+  baselines --table FILE  every black-box searcher on a table of a benchmark, as table and picture
   plan [RECIPE]           what a search would need, before it runs, and whether it fits this device
   derive RUN              print the genotype of a run's alphas
+  draw RUN|GENOTYPE       a picture of a network: SVG, PNG or DOT; of a run also its alphas, or its epochs as a GIF
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name
   evaluate RUN            test accuracy of a run's trained network
+  trust RUN               a search on NAS-Bench-201 against a table: ranks, and where its regret is from
   profile SPACE           a table of latencies of a space's networks on this device
   latency import FILE     a published table of latencies in jaxnas's form
   latency show TABLE      what a table of latencies holds, and whether it passed its check
   table convert PATH      official files of NATS-Bench or NAS-Bench-201 in one compact file
+  table fidelity TABLE    how validation accuracy after little training ranks architectures
   query ARCH              what a benchmark measured of one architecture, and what was averaged
   data NAME               what a data set holds, and a contact sheet of it
   doctor                  whether searches can run here, and what is missing

@@ -9,6 +9,7 @@ import rich.console
 import rich.progress
 import rich.status
 import rich.table
+from jax.sharding import Mesh
 
 from jaxnas.compiling import Compiled
 from jaxnas.cost_terms import COSTS
@@ -20,10 +21,10 @@ from jaxnas.spaces import BLOCK_SPACES, Genotype, Space, to_text
 
 
 class Console:
-    """Prints to the terminal: a live line where it is one, a plain line an epoch where it is not."""
+    """Prints to the terminal: a live line where it is one, a plain line an epoch where it is not; nothing where it is quiet."""
 
-    def __init__(self) -> None:
-        self.out = rich.console.Console(highlight=False, soft_wrap=True)
+    def __init__(self, quiet: bool = False) -> None:
+        self.out = rich.console.Console(highlight=False, soft_wrap=True, quiet=quiet)
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
         self._spinner: rich.status.Status | None = None
@@ -39,7 +40,9 @@ class Console:
         self._stop_live()
         self.out.print(text, markup=False)
 
-    def first_screen(self, name: str, recipe: Recipe, dataset: Dataset, space: Space, network: Network) -> None:
+    def first_screen(
+        self, name: str, recipe: Recipe, dataset: Dataset, space: Space, network: Network, mesh: Mesh | None
+    ) -> None:
         """What is about to happen."""
         search = recipe.search
         splits = {
@@ -48,12 +51,15 @@ class Console:
             "test (not seen by the search)": dataset.test,
         }
         train, devices = recipe.train, jax.devices()
+        used = 1 if mesh is None else mesh.size
+        of_all = f" of {len(devices)}" if used < len(devices) else ""
+        shared = f", {search.batch // used} images of each batch on each" if used > 1 else ""
         # A chain of blocks has its size from its genotype.
         size = "" if space.family == "blocks" else f"C={train.channels}, {train.cells} cells, "
         method = f"{search.estimator}, {search.hypergradient.replace('_', ' ')} hypergradient, {search.order.replace('_', ' ')}"
         rows = {
             "recipe": f"{name}, seed {recipe.seed}",
-            "device": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+            "device": f"{used} x {devices[0].device_kind} ({devices[0].platform}){of_all}{shared}",
             "space": f"{space.name}: {space.size:,} genotypes, {space.alphas} alphas",
             "data": f"{dataset.name}: " + ", ".join(f"{len(split.labels):,} {what}" for what, split in splits.items()),
             "method": f"{method}, {search.epochs} epochs, batch {search.batch}",

@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
 from jaxnas.compiling import Compiled, compile_ahead
 from jaxnas.errors import UserError
+from jaxnas.parallel import local, on_mesh, put, shapes_on
 from jaxnas.profiling import profile
 from jaxnas.search import many_steps
 
@@ -75,6 +77,8 @@ class Stage:
       indices: epoch -> arrays ``[steps_per_epoch, batch]``.
       epochs, steps_per_epoch: how many.
       first_epoch: with which it begins, where it goes on with another's state; the epochs end before ``epochs`` all the same.
+      mesh: the devices that every batch is split over; the step then knows the axis :data:`jaxnas.parallel.AXIS`. State and
+        data are whole on each. None for one device.
     """
 
     step: Callable[..., tuple[Any, dict[str, Array]]]
@@ -84,6 +88,7 @@ class Stage:
     epochs: int
     steps_per_epoch: int
     first_epoch: int = 0
+    mesh: Mesh | None = None
 
     @property
     def steps_per_dispatch(self) -> int:
@@ -96,11 +101,14 @@ def compile_stage(stage: Stage) -> Compiled:
 
     It is compiled for shapes: nothing is computed, and nothing is put on the device.
     """
-    most = stage.steps_per_dispatch
+    most, mesh = stage.steps_per_dispatch, stage.mesh
     state, data = jax.eval_shape(stage.start), jax.eval_shape(lambda data: data, stage.data)
     rows = jax.eval_shape(lambda: stage.indices(0))
     indices = tuple(jax.ShapeDtypeStruct((most, *row.shape[1:]), row.dtype) for row in rows)
-    return compile_ahead(many_steps(stage.step, most), state, data, indices, jax.ShapeDtypeStruct((), jnp.int32), donate=(0,))
+    state, data, count = shapes_on(mesh, (state, data, jax.ShapeDtypeStruct((), jnp.int32)))
+    program = many_steps(stage.step, most)
+    program = program if mesh is None else on_mesh(program, mesh)
+    return compile_ahead(program, state, data, shapes_on(mesh, indices, split=True), count, donate=(0,))
 
 
 def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = None) -> tuple[Any, Compiled]:
@@ -115,14 +123,16 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
     Raises:
       UserError: a loss that is not finite; the message names epoch and step.
     """
+    mesh = stage.mesh
     state, done = report.begin(stage.start())
     first = stage.first_epoch + done
-    data = jax.tree.map(jnp.asarray, stage.data)
+    state, data = put(mesh, state), put(mesh, stage.data)
     epochs, steps_per_epoch, most = stage.epochs, stage.steps_per_epoch, stage.steps_per_dispatch
 
     def chunk(inputs: tuple[np.ndarray, ...], start: int) -> tuple[Array, ...]:
         # The last chunk of an epoch is filled up with rows that are not run.
-        return tuple(jnp.asarray(np.resize(rows[start : start + most], (most, *rows.shape[1:]))) for rows in inputs)
+        whole = tuple(np.resize(rows[start : start + most], (most, *rows.shape[1:])) for rows in inputs)
+        return put(mesh, whole, split=True)
 
     run = compile_stage(stage)
     report.compiled(run)
@@ -130,7 +140,7 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
         rows = chunk(tuple(np.asarray(rows) for rows in stage.indices(first)), 0)
 
         def trial(steps: int) -> Any:
-            return run.call(jax.tree.map(jnp.copy, state), data, rows, jnp.asarray(min(steps, most), jnp.int32))
+            return run.call(jax.tree.map(jnp.copy, state), data, rows, put(mesh, np.int32(min(steps, most))))
 
         profile(trial, profile_folder)
     for epoch in range(first, epochs):
@@ -139,13 +149,13 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
         collected: dict[str, list[np.ndarray]] = {}
         for start in range(0, steps_per_epoch, most):
             count = min(most, steps_per_epoch - start)
-            state, metrics = run.call(state, data, chunk(inputs, start), jnp.asarray(count, jnp.int32))
+            state, metrics = run.call(state, data, chunk(inputs, start), put(mesh, np.int32(count)))
             for name, values in jax.device_get(metrics).items():
                 collected.setdefault(name, []).append(values[:count])
             _check_finite(collected, epoch, start)
             report.progress(epoch, epochs, start + count, steps_per_epoch, _means(collected))
         report.epoch(epoch, epochs, _means(collected), state, time.perf_counter() - start_time)
-    return state, run
+    return local(mesh, state), run
 
 
 def _means(collected: dict[str, list[np.ndarray]]) -> dict[str, float]:

@@ -2,31 +2,95 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
-from jax import Array
+from jax import Array, lax
 
+from jaxnas.named_axis import mean_over, replicated
 from jaxnas.nets import Network
 from jaxnas.search import Loss, Scalars
 
 
-def cross_entropy(network: Network, smoothing: float = 0.0) -> Loss:
+def cross_entropy(network: Network, smoothing: float = 0.0, axis: str | None = None, micro_batches: int = 1) -> Loss:
     """Mean cross-entropy of a supernet, with accuracy as a metric.
 
     The batch is ``{"images": [N, H, W, 3] float, "labels": [N] int}``, with ``statistics`` where running averages are to be
     used.
+
+    Args:
+      network: the supernet.
+      smoothing: of the labels.
+      axis: name of the mapped axis that the batch is split over, see :func:`over_devices`.
+      micro_batches: of how many parts the mean is formed one after the other, see :func:`accumulated`.
     """
 
+    # A network of one's own need not know of axes, where there are none.
+    forward: Any = network.forward if axis is None else functools.partial(network.forward, axis=axis)
+
     def loss(weights: Any, mixture: Any, batch: Any, key: Array, scalars: Scalars) -> tuple[Array, dict[str, Any]]:
-        logits, moments = network.forward(weights, mixture, batch["images"], key, scalars, batch.get("statistics"))
+        logits, moments = forward(weights, mixture, batch["images"], key, scalars, batch.get("statistics"))
         return mean_cross_entropy(logits, batch["labels"], smoothing), {
             "moments": moments,
             "metrics": {"accuracy": accuracy(logits, batch["labels"])},
         }
 
-    return loss
+    return over_devices(accumulated(loss, micro_batches), axis)
+
+
+def over_devices(loss: Loss, axis: str | None) -> Loss:
+    """The mean over all devices of a loss of each device's share of the batch, a number that is equal on all of them.
+
+    It is a mean before it is differentiated: gradients of it, of any order, are those of the loss of the whole batch.
+
+    Args:
+      loss: a mean over images, with metrics that are means over images; its moments are those of the whole batch already.
+      axis: name of the mapped axis that the batch is split over; None where it is not.
+    """
+
+    def mean(weights: Any, mixture: Any, batch: Any, key: Array, scalars: Scalars) -> tuple[Array, dict[str, Any]]:
+        weights, mixture = replicated(axis, (weights, mixture))
+        value, aux = loss(weights, mixture, batch, key, scalars)
+        value, metrics = mean_over(axis, (value, aux["metrics"]))
+        return value, {**aux, "metrics": metrics}
+
+    return loss if axis is None else mean
+
+
+def accumulated(loss: Loss, micro_batches: int) -> Loss:
+    """A loss whose batch is gone through in parts, one after the other: gradients take the memory of one part.
+
+    The j-th image of a batch is in part ``j % micro_batches``: so the parts are the same on any number of devices. The backward
+    pass runs every part once more. Batch norms normalise by a part's moments, those that are returned are the parts' means.
+
+    Args:
+      loss: a mean over images, with metrics that are means over images; of the batch, ``images`` and ``labels`` are split.
+      micro_batches: number of parts, which divides the batch; 1 leaves the loss as it is.
+    """
+
+    def parts_of(array: Array) -> Array:
+        return jnp.moveaxis(array.reshape(-1, micro_batches, *array.shape[1:]), 1, 0)
+
+    def mean(weights: Any, mixture: Any, batch: Any, key: Array, scalars: Scalars) -> tuple[Array, dict[str, Any]]:
+        parts = {name: parts_of(batch[name]) for name in ("images", "labels")}
+
+        @jax.checkpoint
+        def of_part(weights: Any, mixture: Any, part: Any, i: Array) -> tuple[Array, dict[str, Any]]:
+            return loss(weights, mixture, {**batch, **part}, jax.random.fold_in(key, i), scalars)
+
+        def add(total: Any, part_and_number: Any) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, of_part(weights, mixture, *part_and_number)), None
+
+        numbered = (parts, jnp.arange(micro_batches, dtype=jnp.int32))
+        shapes = jax.eval_shape(of_part, weights, mixture, *jax.tree.map(lambda array: array[0], numbered))
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+        total, _ = lax.scan(add, zeros, numbered)
+        return jax.tree.map(lambda value: value / micro_batches, total)
+
+    return loss if micro_batches == 1 else mean
 
 
 def mean_cross_entropy(logits_NxK: Array, labels_N: Array, smoothing: float = 0.0) -> Array:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from xml.sax.saxutils import escape
+
+from jaxnas import axes
 
 Point = tuple[float, float]
 """Cost, which should be small, and accuracy, which should be large."""
@@ -37,9 +37,6 @@ def hypervolume(points: Sequence[Point], reference: Point) -> float:
     return area
 
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640, 420, 80, 60, 30, 30
-
-
 def picture(points: Sequence[Point], names: Sequence[str], title: str, cost: str) -> str:
     """An SVG: a dot for each point, filled where no other dominates it, and the steps of the front through those.
 
@@ -54,44 +51,14 @@ def picture(points: Sequence[Point], names: Sequence[str], title: str, cost: str
     >>> picture([(1.0, 0.5)], ["a"], "one network", "latency in ms").count("<circle")
     1
     """
-    x_ticks, y_ticks = _ticks([x for x, _ in points]), _ticks([y for _, y in points])
-
-    def at(point: Point) -> Point:
-        x = LEFT + (point[0] - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]) * (WIDTH - LEFT - RIGHT)
-        y = HEIGHT - BOTTOM - (point[1] - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]) * (HEIGHT - BOTTOM - TOP)
-        return round(x, 2), round(y, 2)
-
-    def text(x: float, y: float, words: str, anchor: str = "middle") -> str:
-        return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(words)}</text>'
-
-    base, front = HEIGHT - BOTTOM, non_dominated(points)
-    parts = [text(WIDTH / 2, 18, title), text(WIDTH / 2, HEIGHT - 12, cost), text(8, 18, "test accuracy", "start")]
-    for tick in x_ticks:
-        x, _ = at((tick, y_ticks[0]))
-        parts += [f'<path d="M{x} {TOP}V{base}" stroke="#ddd"/>', text(x, base + 18, f"{tick:.6g}")]
-    for tick in y_ticks:
-        _, y = at((x_ticks[0], tick))
-        parts += [f'<path d="M{LEFT} {y}H{WIDTH - RIGHT}" stroke="#ddd"/>', text(LEFT - 8, y + 4, f"{tick:.4g}", "end")]
-    best = [at(point) for point in sorted({point for point, kept in zip(points, front, strict=True) if kept})]
+    frame = axes.around([x for x, _ in points], [y for _, y in points])
+    parts, front = frame.drawn(title, cost, "test accuracy"), non_dominated(points)
+    best = [frame.at(point) for point in sorted({point for point, kept in zip(points, front, strict=True) if kept})]
     steps = "".join(f"H{x}V{y}" for x, y in best[1:])
     parts.append(f'<path d="M{best[0][0]} {best[0][1]}{steps}" fill="none" stroke="#1f5fa8"/>')
     for point, name, kept in zip(points, names, front, strict=True):
-        x, y = at(point)
+        x, y = frame.at(point)
         fill = "#1f5fa8" if kept else "#fff"
-        parts += [f'<circle cx="{x}" cy="{y}" r="4" fill="{fill}" stroke="#1f5fa8"/>', text(x + 7, y - 6, name, "start")]
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif" font-size="12">'
-    return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>', *parts, "</svg>"]) + "\n"
-
-
-def _ticks(values: Sequence[float]) -> list[float]:
-    """Round numbers, at least two, from below the least to above the greatest.
-
-    >>> _ticks([0.91, 0.98])
-    [0.9, 0.92, 0.94, 0.96, 0.98]
-    """
-    low, high = min(values), max(values)
-    span = (high - low) or abs(high) or 1.0
-    size = 10.0 ** math.floor(math.log10(span / 4))
-    step = next(factor * size for factor in (1, 2, 5, 10) if span / (factor * size) <= 5)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
+        parts.append(f'<circle cx="{x}" cy="{y}" r="4" fill="{fill}" stroke="#1f5fa8"/>')
+        parts.append(axes.text(x + 7, y - 6, name, "start"))
+    return axes.svg(parts)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import psutil
+from jax.sharding import Mesh
 
 from jaxnas.counting import COUNTERS, by_layer
 from jaxnas.data import Dataset
@@ -61,6 +62,7 @@ class Plan:
       trace_seconds, compile_seconds, from_cache: as of :class:`jaxnas.compiling.Compiled`.
       memory: of the compiled step.
       platform, kind: of the device.
+      devices: how many share every batch; memory is that of each.
       free: bytes that it has left for the search; None where it does not say.
       advice: what would need less memory; empty where it fits.
     """
@@ -77,6 +79,7 @@ class Plan:
     memory: Memory
     platform: str
     kind: str
+    devices: int
     free: int | None
     advice: tuple[str, ...]
 
@@ -86,13 +89,14 @@ class Plan:
         return None if self.free is None else self.memory.total <= self.free
 
 
-def plan(recipe: Recipe, dataset: Dataset, part: Part | None = None) -> Plan:
+def plan(recipe: Recipe, dataset: Dataset, part: Part | None = None, mesh: Mesh | None = None) -> Plan:
     """Compiles the very step that the search would run, and runs nothing.
 
     Args:
       recipe: as :func:`jaxnas.run.check` lets it through.
       dataset: only its shapes, its normalisation and, where the recipe has shares, its labels count.
       part: the stage; the first by default.
+      mesh: the devices that would share every batch; one by default.
 
     Raises:
       UserError: a size that the supernet cannot have.
@@ -101,7 +105,7 @@ def plan(recipe: Recipe, dataset: Dataset, part: Part | None = None) -> Plan:
     search, space, dataset = part.search, part.space, search_data(recipe, dataset)
     network = search_network(search, dataset, space)
     layers = by_layer(network, network_image_size(search.augmentation, dataset), space)
-    stage = search_stage(recipe, dataset, network, part=part)
+    stage = search_stage(recipe, dataset, network, part=part, mesh=mesh)
     compiled = compile_stage(stage)
     memory = _memory(compiled.call.memory_analysis(), sum(array.nbytes for array in jax.tree.leaves(stage.data)))
     device = jax.devices()[0]
@@ -119,6 +123,7 @@ def plan(recipe: Recipe, dataset: Dataset, part: Part | None = None) -> Plan:
         memory=memory,
         platform=device.platform,
         kind=device.device_kind,
+        devices=1 if mesh is None else mesh.size,
         free=free,
         advice=() if free is None or memory.total <= free else advice(search, memory, free),
     )
@@ -144,6 +149,8 @@ def advice(search: SearchRecipe, memory: Memory, free: int) -> tuple[str, ...]:
     batch = max(0, free - fixed) * search.batch // max(1, memory.temporary)
     if batch:
         found.append(f"--search.batch {batch} (an estimate: temporary memory by the batch)")
+    if search.batch % (2 * search.micro_batches) == 0:
+        found.append(f"--search.micro-batches {2 * search.micro_batches}")
     # A recipe that has such a field, at another value; blocks keep nothing to compute again.
     kept = {"rematerialise"} if search.space in BLOCK_SPACES else set()
     unused = {name: value for name, value in SAVING.items() if name not in kept and getattr(search, name, value) != value}

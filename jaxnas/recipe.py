@@ -99,6 +99,8 @@ class SearchRecipe:
       divergence: drnas: factor of the Dirichlet's divergence from a flat one.
       radius, radius_end: sdarts: of the perturbation, in the first epoch and (never reached) after the last.
       paths: reinforce: drawn for one update of the alphas.
+      micro_batches: parts that each batch is gone through in, one after the other, for less memory: gradients are those of the
+        mean over all, batch norms normalise by each part's moments, and one more forward pass is run.
       train_share, valid_share: of the training images of every class, drawn by the seed, those for the weights and those for
         the alphas; at 0.5 each, which is the default, the halves that the data set fixes. Other shares are copied.
       valid_order: ``fresh`` draws every validation batch anew, as DARTS does; ``shuffled`` goes through the validation half
@@ -149,6 +151,7 @@ class SearchRecipe:
     paths: int = 10
     epochs: int = 50
     batch: int = 64
+    micro_batches: int = 1
     train_share: float = HALF
     valid_share: float = HALF
     valid_order: Literal["fresh", "shuffled"] = "fresh"
@@ -193,7 +196,7 @@ class SearchRecipe:
         check_known(self)
         check_finite(self)
         check_positive(self, "channels", "cells", "width", "epochs", "batch", "unrolled_steps", "weight_steps_per_alpha_step")
-        check_positive(self, "learning_rate", "alpha_learning_rate", "implicit_steps", "neumann_rate")
+        check_positive(self, "learning_rate", "alpha_learning_rate", "implicit_steps", "neumann_rate", "micro_batches")
         check_positive(self, "temperature", "temperature_end", "share", "paths", "warmup_learning_rate", "alpha_deviation")
         check_not_negative(
             self, "learning_rate_end", "weight_decay", "alpha_weight_decay", "implicit_damping", "clip", "alpha_clip"
@@ -207,6 +210,8 @@ class SearchRecipe:
                 if got not in needed:
                     check_unused(self, f"needs {choice}={' or '.join(needed)}, got {got}.", *names)
         _check_sizes(self)
+        if self.batch % self.micro_batches:
+            raise UserError(f"micro_batches={self.micro_batches} must divide the batch, {self.batch}.")
         if self.estimator == "reinforce" and self.paths < 2:
             raise UserError(f"paths={self.paths}: each path is compared with the mean of the others, draw at least 2.")
         if self.order == "together" and self.hypergradient != "first_order":

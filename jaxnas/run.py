@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
 from jaxnas import estimators, methods
 from jaxnas.choosing import choose, described, within_targets
@@ -22,12 +23,13 @@ from jaxnas.errors import TargetMissed, UserError
 from jaxnas.feeding import Stage, check_batch, epochs_of_steps, fresh_batches, index_batches
 from jaxnas.losses import cross_entropy
 from jaxnas.nets import ChainShape, Network, Shape, supernet
+from jaxnas.parallel import AXIS
 from jaxnas.pricing import check_prices, prices
 from jaxnas.recipe import HALF
 from jaxnas.recipes import Recipe, SearchRecipe, Training
 from jaxnas.reports import ResumableReport, SearchReport, Seconds, StageReport, write_genotype
 from jaxnas.run_folder import CONFIG, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, NETWORK, RESULT, RunFolder, plain
-from jaxnas.search import TRAIN_BATCH, VALID_BATCH, Method, Restage, SearchState, draw, initial_state, search_step
+from jaxnas.search import TRAIN_BATCH, VALID_BATCH, Loss, Method, Restage, SearchState, draw, initial_state, search_step
 from jaxnas.spaces import BlockSpace, Genotype, Space, random_genotype, to_json, to_text
 from jaxnas.stages import Part, carried, example_parts, first_part, next_part, pruned, stage_key
 from jaxnas.training import network_image_size, network_of, train
@@ -69,6 +71,7 @@ def search_stage(
     build: Build = methods.build,
     part: Part | None = None,
     state: SearchState | None = None,
+    mesh: Mesh | None = None,
 ) -> Stage:
     """A stage of the search alone, not yet run: all that decides its compiled step, with the shapes of the data.
 
@@ -80,6 +83,7 @@ def search_stage(
       build: makes the method of a recipe; one's own, to search with an estimator that recipes do not name.
       part: the stage; the first by default.
       state: what it begins with, donated to its first step; drawn anew by default.
+      mesh: devices that every batch is split over, see :func:`jaxnas.parallel.mesh_for`; one device by default.
     """
     part = first_part(recipe.search) if part is None else part
     search, space = part.search, part.space
@@ -93,9 +97,14 @@ def search_stage(
         steps_per_epoch = min(steps, steps_per_epoch)
     method, priced = build(search, space, steps_per_epoch), prices(search, recipe.train, dataset, space)
     method = method if priced is None else priced.method(method, space)
-    loss = cross_entropy(network)
+    axis = None if mesh is None else AXIS
+
+    def loss_of(smoothing: float) -> Loss:
+        return cross_entropy(network, smoothing, axis, search.micro_batches)
+
+    loss = loss_of(0.0)
     # The weights' own loss only where it is another: one loss for both lets one piece of program serve both updates.
-    step = search_step(method, cross_entropy(network, search.label_smoothing) if search.label_smoothing else loss, loss)
+    step = search_step(method, loss_of(search.label_smoothing) if search.label_smoothing else loss, loss)
 
     def key_of(purpose: int) -> Array:
         # Drawn anew at each call: the one in the state is donated to the first step.
@@ -113,7 +122,7 @@ def search_stage(
     ) -> tuple[SearchState, dict[str, Array]]:
         def batch(half: str, indices: Array, purpose: int) -> dict[str, Array]:
             key = draw(state.key, state.step, purpose)
-            images = augment(key, data[half]["images"][indices], search.augmentation, dataset.mean, dataset.std)
+            images = augment(key, data[half]["images"][indices], search.augmentation, dataset.mean, dataset.std, axis)
             return {"images": images, "labels": data[half]["labels"][indices]}
 
         return step(state, batch("train", train_indices, TRAIN_BATCH), batch("valid", valid_indices, VALID_BATCH))
@@ -129,7 +138,7 @@ def search_stage(
 
     data = {half: {"images": split.images, "labels": split.labels} for half, split in halves.items()}
     end = part.first_epoch + 1 if steps else part.end_epoch
-    return Stage(data_step, start, data, indices, end, steps_per_epoch, part.first_epoch)
+    return Stage(data_step, start, data, indices, end, steps_per_epoch, part.first_epoch, mesh)
 
 
 def search_cell(
@@ -142,6 +151,7 @@ def search_cell(
     profile_folder: Path | None = None,
     part: Part | None = None,
     state: SearchState | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[SearchState, Compiled]:
     """Runs :func:`search_stage`, whose arguments it has: the state after the last step and the compiled program's seconds.
 
@@ -150,7 +160,7 @@ def search_cell(
     Raises:
       UserError: a loss that is not finite.
     """
-    return epochs_of_steps(search_stage(recipe, dataset, network, steps, build, part, state), report, profile_folder)
+    return epochs_of_steps(search_stage(recipe, dataset, network, steps, build, part, state, mesh), report, profile_folder)
 
 
 def restage(recipe: Recipe, dataset: Dataset, part: Part) -> Restage:
@@ -182,6 +192,7 @@ def search_parts(
     seconds: Seconds,
     steps: int | None = None,
     profile_folder: Path | None = None,
+    mesh: Mesh | None = None,
 ) -> tuple[list[tuple[Part, Network]], SearchState]:
     """Runs the stages of a search one after the other, each with a step of its own.
 
@@ -191,6 +202,7 @@ def search_parts(
       console, folder: what is told of every epoch.
       seconds: those of compilation are added to it.
       profile_folder: gets a profile of the first stage.
+      mesh: as of :func:`search_stage`.
 
     Returns:
       The stages with their supernets, and the state after the last step.
@@ -207,7 +219,9 @@ def search_parts(
             network = search_network(part.search, dataset, space)
         report = SearchReport(console, folder, part)
         profile = None if number else profile_folder
-        state, compiled = search_cell(recipe, dataset, network, report, steps, profile_folder=profile, part=part, state=state)
+        state, compiled = search_cell(
+            recipe, dataset, network, report, steps, profile_folder=profile, part=part, state=state, mesh=mesh
+        )
         seconds.add_compilation(compiled)
         searched.append((part, network))
     assert state is not None
@@ -258,8 +272,11 @@ def run(
     console: Console,
     import_seconds: float,
     profile_folder: Path | None = None,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """The whole run; returns what is written to ``result.json``. A folder for a profile gets one of the search.
+
+    The search is split over the devices of a mesh; what it found is trained on one.
 
     Raises:
       TargetMissed: no architecture meets the recipe's targets; ``result.json`` says what was compared.
@@ -272,12 +289,12 @@ def run(
     network = search_network(recipe.search, dataset)
     folder.settle(CONFIG, {"recipe": name, **plain(recipe)})
     folder.write_environment()
-    console.first_screen(name, recipe, dataset, space, network)
+    console.first_screen(name, recipe, dataset, space, network, mesh)
     for line in described(recipe.search, recipe.train, dataset, space):
         console.note(line)
 
     began = time.perf_counter()
-    searched, state = search_parts(recipe, dataset, network, console, folder, seconds, profile_folder=profile_folder)
+    searched, state = search_parts(recipe, dataset, network, console, folder, seconds, None, profile_folder, mesh)
     seconds.search = time.perf_counter() - began - seconds.trace - seconds.compile
     try:
         chosen = choose(recipe, *searched[-1], dataset, state)
@@ -368,12 +385,19 @@ def _train_row(
     }
 
 
-def dry_run(name: str, recipe: Recipe, dataset: Dataset, console: Console, profile_folder: Path | None = None) -> Genotype:
+def dry_run(
+    name: str,
+    recipe: Recipe,
+    dataset: Dataset,
+    console: Console,
+    profile_folder: Path | None = None,
+    mesh: Mesh | None = None,
+) -> Genotype:
     """Two steps of every stage, so that errors show before hours are spent. Writes nothing but a profile, if asked."""
     dataset = search_data(recipe, dataset)
     space, network = recipe.search.build_space(), search_network(recipe.search, dataset)
-    console.first_screen(name, recipe, dataset, space, network)
-    searched, state = search_parts(recipe, dataset, network, console, None, Seconds(), 2, profile_folder)
+    console.first_screen(name, recipe, dataset, space, network, mesh)
+    searched, state = search_parts(recipe, dataset, network, console, None, Seconds(), 2, profile_folder, mesh)
     genotype = searched[-1][0].genotype(state.alphas)
     network = network_of(genotype, recipe.train, dataset)
     written = "nothing written" if profile_folder is None else "only a profile written"

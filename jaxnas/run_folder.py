@@ -34,14 +34,19 @@ class RunFolder:
       path: the folder, made when the run starts.
       overwrite: replace the files of an earlier run there. Other files are never touched.
       resume: keep them, for that run to go on.
+      written: of several processes that search together it is one's to write: in the others nothing is, or refused.
 
     Raises:
       UserError: it exists and neither ``overwrite`` nor ``resume`` is set, or both are, or it cannot be made, or what stands
         there is no run.
     """
 
-    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False, resume: bool = False) -> None:
-        self.path, self.resumed = Path(path), resume
+    def __init__(
+        self, path: str | os.PathLike[str], overwrite: bool = False, resume: bool = False, written: bool = True
+    ) -> None:
+        self.path, self.resumed, self.written = Path(path), resume, written
+        if not written:
+            return
         if overwrite and resume:
             raise UserError("--overwrite begins a run anew, --resume goes on with it. Give one of them.")
         if self.path.exists() and not self.path.is_dir():
@@ -74,7 +79,8 @@ class RunFolder:
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Writes a file, whole or not at all."""
-        write_whole(self.path / name, content)
+        if self.written:
+            write_whole(self.path / name, content)
 
     def write_text(self, name: str, text: str) -> None:
         """Writes a text file."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,3 +58,71 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", write_half)
+
+
+@pytest.fixture(scope="session")
+def write_run() -> Callable[..., Path]:
+    """Writes the folder of a search that never ran, in the real format: alphas and curves are made up, the rest is derived.
+
+    ``(folder, recipe, epochs=4, seed=0, measured=True, **changes of the recipe's search)``.
+    """
+    import dataclasses
+
+    import numpy as np
+
+    from jaxnas.derive import derive
+    from jaxnas.recipes import find
+    from jaxnas.run_folder import plain
+    from jaxnas.spaces import random_genotype, to_json, to_text
+
+    def write(folder: Path, name: str, epochs: int = 4, seed: int = 0, measured: bool = True, **changes: Any) -> Path:
+        recipe = find(name)
+        recipe = dataclasses.replace(recipe, seed=seed, search=dataclasses.replace(recipe.search, epochs=epochs, **changes))
+        space, rng = recipe.search.build_space(), np.random.Generator(np.random.PCG64(seed))
+        ends = {kind: rng.normal(size=(len(cell.edges), cell.columns)) for kind, cell in space.cells}
+        log, timing, target = [], [], recipe.search.latency.target
+        alphas: dict[str, Any] = {}
+        for epoch in range(epochs):
+            alphas = {kind: (end * (epoch + 1) / epochs).tolist() for kind, end in ends.items()}
+            fit = 1 - 0.8 * 0.9 ** (epoch + seed)
+            metrics = {"train_loss": 2 - fit, "valid_loss": 2.1 - fit, "train_accuracy": fit, "valid_accuracy": fit - 0.02}
+            costs = {"latency": target * (1 + 0.5**epoch)} if recipe.search.latency.form == "target" else {}
+            log.append({"stage": "search", "epoch": epoch, **metrics, **costs, "alphas": alphas})
+            timing.append({"stage": "search", "epoch": epoch, "seconds": 2.0})
+        genotypes = [derive(space, alphas), *(random_genotype(space, rng) for _ in range(3))]
+        rows = []
+        for label, genotype in zip(("found", "random 1", "random 2", "random 3"), genotypes, strict=True):
+            for epoch in range(3):
+                log.append({"stage": f"train {label}", "epoch": epoch, "train_loss": 1 / (epoch + 1), "train_accuracy": 0.9})
+                timing.append({"stage": f"train {label}", "epoch": epoch, "seconds": 1.0})
+            accuracy = round(0.95 + 0.01 * rng.random(), 4)
+            log.append({"stage": f"train {label}", "test_accuracy": accuracy})
+            row = {"cell": label, "genotype": to_text(genotype), "test_accuracy": accuracy, "parameters": 40000}
+            rows.append({**row, "train_seconds": 3.0})
+        random = [row["test_accuracy"] for row in rows[1:]]
+        result: dict[str, Any] = {"recipe": name, "dataset": recipe.dataset, "space": recipe.search.space, "seed": seed}
+        result |= {"genotypes_in_space": space.size, "supernet_parameters": 200000, "alphas": space.alphas}
+        result |= {"found": rows[0], "random": rows[1:]}
+        result |= {"random_mean": float(np.mean(random)), "random_std": float(np.std(random, ddof=1))}
+        result["seconds"] = {"imports": 3.0, "trace": 9.0, "compile": 40.0, "search": 8.0, "train": 12.0, "total": 72.0}
+        if recipe.search.latency.form == "target":
+            cost = {"unit": "ms", "form": "target", "target": target, "expected": 1.05 * target, "derived": 0.9 * target}
+            result["costs"] = {"latency": cost | ({"measured": 0.95 * target} if measured else {})}
+            result["candidates"] = [
+                {"genotype": row["genotype"], "score": -float(i), "latency": (0.9 - 0.05 * i) * target}
+                | ({"measured": (0.93 - 0.05 * i) * target} if measured else {})
+                for i, row in enumerate(rows)
+            ]
+        folder.mkdir(parents=True)
+        packages = {"jaxnas": "0.1.0", "jax": "0.10.2"}
+        environment = {"date": "2026-11-22T10:00:00+00:00", "devices": ["cpu: cpu"], "cpus": 2, "python": "3.11.7"}
+        environment |= {"platform": "Linux x86_64", "packages": packages, "xla_flags": "", "arguments": ["search", name]}
+        documents = {"config": {"recipe": name, **plain(recipe)}, "environment": environment, "result": result}
+        documents["genotype"] = to_json(genotypes[0], space.name)
+        for file, document in documents.items():
+            (folder / f"{file}.json").write_text(json.dumps(document, indent=2) + "\n")
+        for file, records in (("log", log), ("timing", timing)):
+            (folder / f"{file}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        return folder
+
+    return write

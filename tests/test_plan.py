@@ -183,7 +183,7 @@ def test_options_are_advised_that_exist_and_are_not_in_use() -> None:
     memory = Memory(arguments=100, outputs=40, temporary=512, aliased=30, data=60)
     there = {field.name for field in dataclasses.fields(SearchRecipe)} & set(plan.SAVING)
     named = {change.split()[0].removeprefix("--search.") for change in advice(SearchRecipe(), memory, 300)}
-    assert named - {"batch"} == there
+    assert named - {"batch", "micro-batches"} == there
     in_use: Any = {name: plan.SAVING[name] for name in there}
     named = {change.split()[0] for change in advice(SearchRecipe(**in_use), memory, 300)}
-    assert named == {"--search.batch"}
+    assert named == {"--search.batch", "--search.micro-batches"}

@@ -5,7 +5,7 @@ Those of libraries are imported from their own files, as they take long to impor
 
 from jaxnas.blackbox.ask_tell import Asking, AskTell, Open, Trial
 from jaxnas.blackbox.evolution import regularised_evolution
-from jaxnas.blackbox.halving import successive_halving
+from jaxnas.blackbox.halving import rung_sizes, successive_halving
 from jaxnas.blackbox.local_search import local_search
 from jaxnas.blackbox.random_search import random_search
 from jaxnas.blackbox.reinforce import Policy, independent, lstm, policy_loss, reinforce
@@ -31,6 +31,7 @@ __all__ = [
     "random_search",
     "regularised_evolution",
     "reinforce",
+    "rung_sizes",
     "search_seeds",
     "search_table",
     "successive_halving",

@@ -85,10 +85,15 @@ def search_table(searcher: Searcher, arrays: Arrays, key: Array, queries: int) -
     return lax.scan(query, start, jnp.arange(queries))[1]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def search_seeds(searcher: Searcher, arrays: Arrays, keys: Array, queries: int) -> Trace:
-    """:func:`search_table` of many keys at once; the trace's arrays are ``[keys, queries]``."""
-    return jax.vmap(lambda key: search_table(searcher, arrays, key, queries))(keys)
+@functools.partial(jax.jit, static_argnums=(0, 3), static_argnames="at_once")
+def search_seeds(searcher: Searcher, arrays: Arrays, keys: Array, queries: int, at_once: int | None = None) -> Trace:
+    """:func:`search_table` of many keys in one program; the trace's arrays are ``[keys, queries]``.
+
+    Args:
+      keys: ``[keys]``, of each search its own.
+      at_once: how many searches go side by side, one such group after the other; all by default.
+    """
+    return lax.map(lambda key: search_table(searcher, arrays, key, queries), keys, batch_size=at_once or len(keys))
 
 
 def ask_table(asking: Asking, table: Table, queries: int) -> Trace:

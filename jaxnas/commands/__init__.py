@@ -5,4 +5,21 @@ import time
 # The command line imports this before all that takes long: from here the seconds of a run's imports count.
 STARTED = time.perf_counter()
 
-VERBS = tuple("search pareto plan derive train evaluate profile latency table query data doctor verify".split())
+VERBS = (
+    "search",
+    "pareto",
+    "baselines",
+    "plan",
+    "derive",
+    "draw",
+    "train",
+    "evaluate",
+    "trust",
+    "profile",
+    "latency",
+    "table",
+    "query",
+    "data",
+    "doctor",
+    "verify",
+)

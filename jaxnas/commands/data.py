@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +14,9 @@ import tyro
 
 from jaxnas.commands.arguments import JsonTarget, parse
 from jaxnas.commands.json_output import json_output
+from jaxnas.commands.output_file import check_output, write_output
 from jaxnas.data import NAMES, Dataset, class_counts, imbalance, load, moments
 from jaxnas.errors import UserError
-from jaxnas.whole_files import write_whole
 
 SPLITS = {"train": "train", "search_train": "search: weights", "search_valid": "search: alphas", "test": "test"}
 
@@ -110,12 +109,7 @@ def _check(out: Path, overwrite: bool) -> None:
     """Before the data are read, as after it."""
     if out.suffix.lower() != ".png":
         raise UserError(f"The contact sheet is a PNG, but {out} does not end in .png. Give another --out.")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists. Give --overwrite to replace it, or another --out.")
-    if not out.parent.is_dir():
-        raise UserError(f"{out} cannot be written: there is no folder {out.parent}.")
-    if out.exists() and not os.access(out, os.W_OK):  # It would be replaced, not opened.
-        raise UserError(f"{out} cannot be written: no permission. Give another --out.")
+    check_output(out, overwrite)
 
 
 def _draw(dataset: Dataset, out: Path, overwrite: bool) -> None:
@@ -126,7 +120,4 @@ def _draw(dataset: Dataset, out: Path, overwrite: bool) -> None:
     png = io.BytesIO()
     draw(dataset).save(png, "PNG")
     _check(out, overwrite)  # Again: reading the data may have taken long.
-    try:
-        write_whole(out, png.getvalue())
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
+    write_output(out, png.getvalue())

@@ -16,6 +16,7 @@ from jaxnas.commands.json_output import json_output, to_text
 from jaxnas.console import Console
 from jaxnas.data import Dataset, load
 from jaxnas.errors import TargetMissed, UserError
+from jaxnas.parallel import mesh_for
 from jaxnas.run_folder import RunFolder
 from jaxnas.whole_files import write_whole
 
@@ -93,7 +94,9 @@ def _compared(
     for target, recipe in at.items():
         console.note(f"\ntarget {target:g}")
         try:
-            found = run.run(name, recipe, dataset, RunFolder(folder / f"target-{target:g}", overwrite), console, 0.0)
+            run_folder = RunFolder(folder / f"target-{target:g}", overwrite)
+            mesh = mesh_for(recipe.search.batch, None, recipe.search.micro_batches)
+            found = run.run(name, recipe, dataset, run_folder, console, 0.0, None, mesh)
         except TargetMissed as error:
             console.note(str(error))
             missed.append({"target": target, "why": str(error)})

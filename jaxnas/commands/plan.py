@@ -14,6 +14,7 @@ from jaxnas.commands.arguments import JsonTarget, parse, recipe_first, take_name
 from jaxnas.commands.json_output import json_output
 from jaxnas.data import Dataset, load, stand_in
 from jaxnas.errors import UserError
+from jaxnas.parallel import mesh_for
 from jaxnas.stages import Part, example_parts
 
 
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
     def planned(
         recipe: Annotated[recipes.Recipe, tyro.conf.arg(name="")] = recipe,
         data_dir: Path | None = None,
+        devices: int | None = None,
         json: JsonTarget = None,
     ) -> int:
         """What a search would need.
@@ -38,10 +40,12 @@ def main(arguments: list[str]) -> int:
         Args:
           recipe: values of the recipe.
           data_dir: folder of the dataset's official files; without them their known shapes do.
+          devices: how many devices share every batch, all by default; memory is that of each.
         """
         with json_output(json) as write:
             dataset, missing = _dataset(recipe.dataset, data_dir)
             run.check(recipe, dataset)
+            mesh = mesh_for(recipe.search.batch, devices, recipe.search.micro_batches)
             if missing:
                 print(f"data      planned with the shapes of {recipe.dataset} as it is published, since: {missing}", flush=True)
             parts, documents = example_parts(recipe.search, recipe.seed), []
@@ -49,7 +53,7 @@ def main(arguments: list[str]) -> int:
             for part in parts:
                 if part.number:
                     print(f"\nstage {part.number + 1}, of candidates left by chance, since the search decides:")
-                found = plan.plan(recipe, dataset, part)
+                found = plan.plan(recipe, dataset, part, mesh)
                 for line in _lines(part, found):
                     print(line)
                 memory = {**dataclasses.asdict(found.memory), "total": found.memory.total}
@@ -82,7 +86,7 @@ def _lines(part: Part, found: plan.Plan) -> Iterator[str]:
     search, memory = part.search, found.memory
     steps = found.epochs * found.steps_per_epoch
     how = "loaded from the cache" if found.from_cache else "compiled"
-    yield f"device    {found.kind} ({found.platform})"
+    yield f"device    {found.kind} ({found.platform})" + (f", {found.devices} of them" if found.devices > 1 else "")
     yield (f"supernet  {search.space}, {search.size}: {found.parameters:,} parameters, {found.alphas} alphas")
     yield (
         f"forward   {found.multiply_adds['conv_linear']:,} multiply-adds an image in convolutions and linear layers; "

@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import jax
 import tyro
 
-from jaxnas import profiling, recipes, run
+from jaxnas import parallel, profiling, recipes, run
 from jaxnas.commands import STARTED
 from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, recipe_first, take_name, with_target
 from jaxnas.commands.json_output import json_output
@@ -33,6 +34,10 @@ def main(arguments: list[str]) -> int:
         overwrite: bool = False,
         dry_run: bool = False,
         profile: Path | None = None,
+        devices: int | None = None,
+        coordinator: str | None = None,
+        processes: int | None = None,
+        process_id: int | None = None,
         json: JsonTarget = None,
     ) -> int:
         """Search a cell, or a mobile network.
@@ -47,23 +52,32 @@ def main(arguments: list[str]) -> int:
           dry_run: two steps, and nothing written.
           profile: write a profile of three steps to that folder, for Perfetto, TensorBoard and XProf; they are done once the
             step is compiled and warm, on a copy of what the search begins with, which then begins as it would without.
+          devices: how many devices share every batch, all by default.
+          coordinator: HOST:PORT of process 0, the same on every host. Under Slurm, on TPU VMs and with Open MPI leave it out.
+          processes: how many processes search together; 1 searches alone whatever the environment says.
+          process_id: which of them this one is, from 0. Process 0 writes and prints.
         """
         import_seconds = time.perf_counter() - STARTED
         if dry_run and json is not None:
             raise UserError("A dry run has no result. Give --json without --dry-run.")
         recipe = with_target(recipe, latency_table, target_ms)
-        with json_output(json) as write:
+        parallel.join(coordinator, processes, process_id)
+        first = parallel.is_first()
+        if profile is not None and jax.process_count() > 1:
+            raise UserError("A profile is of one process. Give --profile without others.")
+        with json_output(json if first else None) as write:
             if profile is not None:
                 profiling.check_folder(profile, overwrite)
             dataset = load(recipe.dataset, data_dir)
             run.check(recipe, dataset)
-            with Console() as console:
+            mesh = parallel.mesh_for(recipe.search.batch, devices, recipe.search.micro_batches)
+            with Console(quiet=not first) as console:
                 if dry_run:
-                    run.dry_run(name, recipe, dataset, console, profile)
+                    run.dry_run(name, recipe, dataset, console, profile, mesh)
                     _profiled(profile, console)
                     return 0
-                folder = RunFolder(out or Path("runs") / f"{name}-seed{recipe.seed}", overwrite)
-                write(run.run(name, recipe, dataset, folder, console, import_seconds, profile))
+                folder = RunFolder(out or Path("runs") / f"{name}-seed{recipe.seed}", overwrite, written=first)
+                write(run.run(name, recipe, dataset, folder, console, import_seconds, profile, mesh))
                 _profiled(profile, console)
                 console.note(f"next:  {evaluate_command(folder.path, data_dir)}")
         return 0

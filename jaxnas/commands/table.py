@@ -1,7 +1,8 @@
-"""``jaxnas table``: official files of benchmarks in jaxnas's own form."""
+"""``jaxnas table``: official files of benchmarks in jaxnas's own form, and how well little training ranks architectures."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,18 +11,32 @@ import tyro
 from jaxnas.commands.arguments import Actions, JsonTarget, parse_action
 from jaxnas.commands.json_output import json_output
 from jaxnas.errors import UserError
-from jaxnas.tabular import CODECS, NAMES, Benchmark, is_official, read, read_official, told, words, write_compact
+from jaxnas.tabular import (
+    CODECS,
+    NAMES,
+    SEARCHED,
+    Benchmark,
+    fidelities,
+    fidelity_text,
+    is_official,
+    read,
+    read_official,
+    told,
+    words,
+    write_compact,
+)
 
 USAGE = """usage: jaxnas table ACTION ...
 
-  convert PATH  official files of NATS-Bench or NAS-Bench-201, or a plain table, in one compact file with a checksum
+  convert PATH    official files of NATS-Bench or NAS-Bench-201, or a plain table, in one compact file with a checksum
+  fidelity TABLE  rank correlation of validation accuracy, by epochs of training, with the final test accuracy
 
 jaxnas table ACTION --help tells more."""
 
 
 def main(arguments: list[str]) -> int:
-    """Converts; 0."""
-    question = "What is to be done? Type: jaxnas table convert PATH --out FILE"
+    """Converts or correlates; 0."""
+    question = "What is to be done? Type: jaxnas table convert PATH --out FILE, or: jaxnas table fidelity TABLE"
     return parse_action("table", "action", ACTIONS, USAGE, question, arguments)
 
 
@@ -69,4 +84,26 @@ def _document(benchmark: Benchmark) -> dict[str, Any]:
     return {"space": benchmark.space, "source": benchmark.source, **counts}
 
 
-ACTIONS: Actions = {"convert": (_convert, "Write a benchmark in one compact file with a checksum.")}
+def _fidelity(
+    table: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TABLE")],
+    dataset: str | None = None,
+    json: JsonTarget = None,
+) -> int:
+    """Print how validation accuracy after little training ranks architectures, beside their final test accuracy.
+
+    Args:
+      table: a file of jaxnas table convert, or a plain table.
+      dataset: cifar10, cifar100 or ImageNet16-120; without it each of them.
+    """
+    with json_output(json) as write:
+        benchmark = read(table)
+        found = [one for name in ([dataset] if dataset else SEARCHED) for one in fidelities(benchmark, name)]
+        print(fidelity_text(found))
+        write([dataclasses.asdict(one) for one in found])
+    return 0
+
+
+ACTIONS: Actions = {
+    "convert": (_convert, "Write a benchmark in one compact file with a checksum."),
+    "fidelity": (_fidelity, "Print how validation accuracy after little training ranks architectures."),
+}

@@ -17,6 +17,7 @@ from jax import Array, lax
 from jaxnas.data.colour import draw_colours, jitter
 from jaxnas.data.resized_crop import crop_and_resize, draw_boxes
 from jaxnas.errors import UserError
+from jaxnas.named_axis import drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,14 @@ def normalise(images: Array, mean: Sequence[float], std: Sequence[float]) -> Arr
     return (scaled - jnp.asarray(mean, jnp.float32)) / jnp.asarray(std, jnp.float32)
 
 
-def augment(key: Array, images_uint8: Array, augmentation: Augmentation, mean: Sequence[float], std: Sequence[float]) -> Array:
+def augment(
+    key: Array,
+    images_uint8: Array,
+    augmentation: Augmentation,
+    mean: Sequence[float],
+    std: Sequence[float],
+    axis: str | None = None,
+) -> Array:
     """Randomly cropped, mirrored, recoloured, normalised images with a square cut out, drawn anew for each image.
 
     The order is that of the reference's transforms: the padding of the crop is black, thus not zero after the
@@ -115,6 +123,8 @@ def augment(key: Array, images_uint8: Array, augmentation: Augmentation, mean: S
       images_uint8: ``[N, S, S, 3]``.
       augmentation: what to do; static under jit.
       mean, std: of each channel, of pixel values scaled to 0..1.
+      axis: name of the mapped axis that the batch is split over; what is drawn for an image follows its place in the whole
+        batch, so that on any number of devices it is the same.
 
     Returns:
       float32 ``[N, S, S, 3]``, or of the size of the resized crop.
@@ -126,23 +136,26 @@ def augment(key: Array, images_uint8: Array, augmentation: Augmentation, mean: S
     [-2.0, -2.0, -2.0]
     """
     count, size = images_uint8.shape[:2]
-    drawn = draw(key, count, augmentation.resized_crop or size, augmentation.crop_padding)
+    side = augmentation.resized_crop or size
+    draws = drawn(axis, lambda n: draw(key, n, side, augmentation.crop_padding), count)
     images = images_uint8
     if augmentation.crop_padding:
-        images = _crop(images, drawn.offsets, augmentation.crop_padding)
+        images = _crop(images, draws.offsets, augmentation.crop_padding)
     if augmentation.resized_crop:
-        boxes = draw_boxes(jax.random.fold_in(key, RESIZED_CROP), count, size)
-        images, size = crop_and_resize(images, boxes, augmentation.resized_crop), augmentation.resized_crop
+        key_of_boxes = jax.random.fold_in(key, RESIZED_CROP)
+        boxes = drawn(axis, lambda n: draw_boxes(key_of_boxes, n, images_uint8.shape[1]), count)
+        images, size = crop_and_resize(images, boxes, side), side
     if augmentation.flip:
-        images = jnp.where(drawn.flips[:, None, None, None], images[:, :, ::-1], images)
-    reach = (augmentation.brightness, augmentation.contrast, augmentation.saturation, augmentation.hue)
-    if any(reach):
-        images = jitter(images, draw_colours(jax.random.fold_in(key, COLOUR), count, *reach))
+        images = jnp.where(draws.flips[:, None, None, None], images[:, :, ::-1], images)
+    reaches = (augmentation.brightness, augmentation.contrast, augmentation.saturation, augmentation.hue)
+    if any(reaches):
+        key_of_colours = jax.random.fold_in(key, COLOUR)
+        images = jitter(images, drawn(axis, lambda n: draw_colours(key_of_colours, n, *reaches), count))
     x = normalise(images, mean, std)
     if augmentation.cutout:
         # Beyond the border there is nothing to erase: the reference's clipping needs no counterpart.
         pixel, reach = jnp.arange(size), augmentation.cutout // 2
-        inside = (pixel >= drawn.centres[..., None] - reach) & (pixel < drawn.centres[..., None] + reach)
+        inside = (pixel >= draws.centres[..., None] - reach) & (pixel < draws.centres[..., None] + reach)
         x = jnp.where((inside[:, 0, :, None] & inside[:, 1, None, :])[..., None], 0.0, x)
     return x
 

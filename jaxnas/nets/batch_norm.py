@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 
 import jax
+import jax.numpy as jnp
 from jax import Array, lax
 
+from jaxnas.named_axis import mean_over
 from jaxnas.nets.rows import at_least_float32
 
 EPSILON = 1e-5  # PyTorch's default, which all references but ProxylessNAS keep.
 
 
 def normalise_batch(
-    x: Array, scale: Array | None = None, shift: Array | None = None, epsilon: float = EPSILON
+    x: Array, scale: Array | None = None, shift: Array | None = None, epsilon: float = EPSILON, axis: str | None = None
 ) -> tuple[Array, Array, Array]:
     """Rows brought to mean 0 and variance 1 in every channel, then scaled and shifted.
 
@@ -21,6 +23,8 @@ def normalise_batch(
       x: rows; of bfloat16 the moments are formed, and returned, in float32.
       scale, shift: ``[C]``; none are 1 and 0.
       epsilon: added to the variance.
+      axis: name of the mapped axis that the batch is split over: the moments are those of the whole batch, not of a device's
+        share.
 
     Returns:
       The rows, the batch's means and its biased variances, both ``[C]``.
@@ -33,6 +37,8 @@ def normalise_batch(
     dtype, x = x.dtype, x.astype(at_least_float32(x.dtype))
     mean = x.mean((0, 2), keepdims=True)
     variance = ((x - mean) ** 2).mean((0, 2), keepdims=True)
+    if axis is not None:
+        mean, variance = _of_whole_batch(mean, variance, axis)
     y = (x - mean) * lax.rsqrt(variance + epsilon)
     return _affine(y, scale, shift).astype(dtype), mean[0, :, 0], variance[0, :, 0]
 
@@ -49,6 +55,17 @@ def normalise_by(
     """Rows normalised by moments that are given, all ``[C]``; a function by name in a trace, where the counters find it."""
     y = (x - mean[None, :, None]) * lax.rsqrt(variance + epsilon)[None, :, None]
     return _affine(y, scale, shift).astype(x.dtype)
+
+
+def _of_whole_batch(mean: Array, variance: Array, axis: str) -> tuple[Array, Array]:
+    """The moments of all devices' shares together, by one reduction: the definition, mean first, would wait for two.
+
+    Only what the shares' means differ by suffers from the difference of two large numbers. Where rounding makes it negative it
+    counts as 0, with its derivatives: a constant channel must not become a root of less than nothing.
+    """
+    whole, square = mean_over(axis, jnp.stack([mean, variance + mean**2]))
+    variance = square - whole**2
+    return whole, variance - lax.stop_gradient(jnp.minimum(variance, 0))
 
 
 def _affine(y: Array, scale: Array | None, shift: Array | None) -> Array:

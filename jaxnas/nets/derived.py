@@ -130,7 +130,7 @@ class DartsNetwork(nnx.Module):
         if gates is None:
             keep = 1 - jnp.asarray(context.scalars["drop_path"], dtype)
             key = jax.random.fold_in(context.key, len(self.cells))
-            return jax.random.bernoulli(key, keep, (count, context.batch)) / keep
+            return context.drawn(lambda images: jax.random.bernoulli(key, keep, (count, images))) / keep
         if gates.shape != (count, context.batch):
             raise UserError(
                 f"Drop path acts on {count} operations of this network and {context.batch} images, but the gates given have "

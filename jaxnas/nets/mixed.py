@@ -88,7 +88,8 @@ class MixedEdges(nnx.Module):
             costly = bool(getattr(self.stacks[name], "costly", 0)) and "active" not in parts
             kinds.append(_Kind(name, graph, costly))
         key_data, implementation = jax.random.key_data(context.key), str(jax.random.key_impl(context.key))
-        run = _runner(self.edges, tuple(kinds), self.chained, self.shortcut, context.batch, context.training, implementation)
+        of_pass = (context.batch, context.training, implementation, context.axis)
+        run = _runner(self.edges, tuple(kinds), self.chained, self.shortcut, *of_pass)
         nodes, moments = run(weights, parts, sources, nodes, statistics, key_data, context.scalars)
         for name in self.names:
             nnx.update(self.stacks[name], moments[name])
@@ -119,6 +120,7 @@ def _runner(
     batch: int,
     training: bool,
     key_implementation: str,
+    axis: str | None,
 ) -> Any:
     """The function of the edges, with its own backward pass; equal edges get the same, so that JAX traces it once."""
     names = tuple(kind.name for kind in kinds)
@@ -144,7 +146,7 @@ def _runner(
     def inside_edge(key_data: Array, scalars: dict[str, Array], e: Array) -> Pass:
         # By the row, not by e: the two groups of edges of a reduction cell must not draw the same noise.
         key = jax.random.fold_in(jax.random.wrap_key_data(key_data, impl=key_implementation), _at(rows_of, e))
-        return Pass(batch, training, key, scalars)
+        return Pass(batch, training, key, scalars, axis)
 
     def runs(name: str, mixture: Parts, which: str, e: Array) -> Array:
         """Whether the edge has the operation and the mixture, where it says so, lets it run."""

@@ -164,4 +164,5 @@ class DropoutLinear(Linear):
         if not context.training or "dropout" not in context.scalars:
             return means_CxN
         keep = 1 - jnp.asarray(context.scalars["dropout"], x.dtype)
-        return means_CxN * jax.random.bernoulli(context.key, keep, means_CxN.shape) / keep
+        kept_CxN = context.drawn(lambda count: jax.random.bernoulli(context.key, keep, (len(means_CxN), count)))
+        return means_CxN * kept_CxN / keep

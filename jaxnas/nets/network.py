@@ -78,9 +78,11 @@ class Network:
     Attributes:
       init: key -> ``(weights, statistics)``, nested dictionaries of float32 arrays; statistics hold ``mean`` and ``var`` of
         every batch norm.
-      forward: ``(weights, mixture, images, key, scalars, statistics=None) -> (outputs, moments)`` with images
+      forward: ``(weights, mixture, images, key, scalars, statistics=None, axis=None) -> (outputs, moments)`` with images
         ``[N, H, W, 3]``. Without statistics every batch norm uses the batch's moments, and these are returned (means and
-        unbiased variances, in the form of the statistics); they are data, no gradient flows back through them.
+        unbiased variances, in the form of the statistics); they are data, no gradient flows back through them. An axis is
+        the name of the mapped axis that the batch is split over (:mod:`jaxnas.named_axis`): the images are then one device's
+        share, the moments those of the whole batch, and random draws follow an image's place in it.
       parameters: number of weights.
     """
 
@@ -100,13 +102,14 @@ def network(build: Callable[[], Any], dtype: Dtype = "float32") -> Network:
         key: Array,
         scalars: dict[str, Array],
         statistics: Statistics | None = None,
+        axis: str | None = None,
     ) -> tuple[Any, Statistics]:
         training = statistics is None
         if training:
             statistics = jax.tree.map(lambda a: jnp.zeros(a.shape, images.dtype), module.statistics)
         x = to_rows(images)
         x = x.astype(jnp.bfloat16) if dtype == "bfloat16" else x
-        return module.apply(weights, statistics, Pass(images.shape[0], training, key, scalars), mixture, x)
+        return module.apply(weights, statistics, Pass(images.shape[0], training, key, scalars, axis), mixture, x)
 
     return Network(init=module.init, forward=forward, parameters=module.parameters)
 

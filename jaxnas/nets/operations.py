@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
 
+from jaxnas.named_axis import drawn, size_of
 from jaxnas.nets import primitives, rows
 from jaxnas.nets.batch_norm import EPSILON, normalise_batch, normalise_by
 from jaxnas.spaces import NONE, SKIP
@@ -30,12 +31,23 @@ class Pass:
       training: normalise by the batch's moments and leave them in the module; otherwise by the running averages.
       key: randomness of the operations that draw some.
       scalars: the forward pass's traced values by name, such as the probability of drop path.
+      axis: name of the mapped axis that the batch is split over, of which these images are one device's share; None for none.
     """
 
     batch: int
     training: bool
     key: Array
     scalars: dict[str, Array] = dataclasses.field(default_factory=dict)
+    axis: str | None = None
+
+    def drawn(self, draw: Callable[[int], Array]) -> Array:
+        """The part of these images of what is drawn for N images of the whole batch, ``[..., N]``."""
+        return drawn(self.axis, draw, self.batch, along=-1)
+
+    def drawn_rows(self, draw: Callable[[tuple[int, ...]], Array], like: Array) -> Array:
+        """The same of values for every element, in the form of the rows ``[H, C, W * N]``."""
+        h, c, wn = like.shape
+        return self.drawn(lambda count: draw((h, c, wn // self.batch, count))).reshape(like.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +98,8 @@ class Identity(nnx.Module):
             return x
         keep = 1 - context.scalars[SKIP_DROPOUT]
         # Folded: the key itself is Noise's, which the same edge may have.
-        kept = jax.random.bernoulli(jax.random.fold_in(context.key, 1), keep, x.shape)
+        key = jax.random.fold_in(context.key, 1)
+        kept = context.drawn_rows(lambda shape: jax.random.bernoulli(key, keep, shape), x)
         return jnp.where(kept, x / keep.astype(x.dtype), 0)
 
 
@@ -106,7 +119,7 @@ class Noise(nnx.Module):
 
     def __call__(self, x: Array, context: Pass) -> Array:
         like = rows.subsample(x, context.batch, self.stride) if self.stride > 1 else x
-        return jax.random.normal(context.key, like.shape, like.dtype)
+        return context.drawn_rows(lambda shape: jax.random.normal(context.key, shape, like.dtype), like)
 
 
 class Convolution(nnx.Module):
@@ -144,6 +157,7 @@ class BatchNorm(nnx.Module):
 
     In training it normalises by the batch's biased variance and leaves the batch's mean and **unbiased** variance in its
     statistics: they are the moments that a network returns, from which a caller keeps running averages if it wants them.
+    Where the batch is split over devices, its moments are those of the whole batch.
     """
 
     def __init__(self, channels: int, affine: bool, epsilon: float = EPSILON) -> None:
@@ -157,8 +171,8 @@ class BatchNorm(nnx.Module):
         scale, shift = (None if parameter is None else parameter[...] for parameter in (self.weight, self.bias))
         if not context.training:
             return normalise_by(x, self.mean[...], self.var[...], scale, shift, self.epsilon)
-        y, mean, var = normalise_batch(x, scale, shift, self.epsilon)
-        n = x.shape[0] * x.shape[2]
+        y, mean, var = normalise_batch(x, scale, shift, self.epsilon, context.axis)
+        n = x.shape[0] * x.shape[2] * size_of(context.axis)
         # set_value: an assignment to mean[...] compares shardings, and that a tracer has none takes long to find out.
         self.mean.set_value(lax.stop_gradient(mean))
         self.var.set_value(lax.stop_gradient(var) * (n / max(n - 1, 1)))

@@ -1,6 +1,6 @@
 """Tabular benchmarks as arrays: architectures, what was measured of them, and the tables that searches run on."""
 
-from jaxnas.tabular import macro, nb201, sss
+from jaxnas.tabular import macro, nb101, nb201, sss
 from jaxnas.tabular.benchmark import (
     CODECS,
     COUNTED_ON,
@@ -15,6 +15,7 @@ from jaxnas.tabular.benchmark import (
     words,
 )
 from jaxnas.tabular.compact import read_compact, write_compact
+from jaxnas.tabular.fidelity import Fidelity, fidelities, fidelity_text
 from jaxnas.tabular.files import read
 from jaxnas.tabular.official import Trial, is_official, read_official, trials
 from jaxnas.tabular.plain import read_plain
@@ -27,12 +28,16 @@ __all__ = [
     "NAMES",
     "SEARCHED",
     "Benchmark",
+    "Fidelity",
     "Key",
     "Table",
     "TableFault",
     "Trial",
+    "fidelities",
+    "fidelity_text",
     "is_official",
     "macro",
+    "nb101",
     "nb201",
     "read",
     "read_compact",

@@ -29,6 +29,28 @@ def all_choices() -> np.ndarray:
     return choices
 
 
+@functools.cache
+def classes() -> np.ndarray:
+    """``[6561]`` int32: of each architecture the least number of those that are the same network; there are 3,969 classes.
+
+    An identity that is not first in its stage, of two, three and three layers, changes nothing but the order of the others. The
+    benchmark trained one of each class (xiusu/NAS-Bench-Macro, ``train/train_benchmark.py``).
+
+    >>> strings(all_choices()[classes()[indices_of_strings(["22120102"])]])
+    ['22102102']
+    """
+    stages = [np.s_[0:2], np.s_[2:5], np.s_[5:8]]
+    last = all_choices().copy()
+    for stage in stages:
+        later = last[:, stage][:, 1:]
+        moved = np.argsort(later == 0, axis=1, kind="stable")
+        last[:, stage.start + 1 : stage.stop] = np.take_along_axis(later, moved, 1)
+    _, first, inverse = np.unique(last, axis=0, return_index=True, return_inverse=True)
+    found = first[inverse.ravel()].astype(np.int32)
+    found.flags.writeable = False
+    return found
+
+
 def indices_of_strings(texts: Sequence[str]) -> np.ndarray:
     """``[N]`` int32: the rows of :func:`all_choices` of architectures such as ``22212220``.
 

@@ -42,7 +42,8 @@ def read_plain(path: Path) -> Benchmark:
     ``train_sec_cifar10valid_200``, ``params_published_cifar10`` as the benchmark has it, ``params_cifar10`` and
     ``flops_cifar10`` of the networks. Lines may come in any order. ``cifar10_val`` is the benchmark's ``cifar10-valid``
     ``x-valid``, ``cifar10_test`` its ``cifar10`` ``ori-test``, the others are ``x-valid`` and ``x-test``. NAS-Bench-Macro:
-    ``arch``, ``test_acc_1``, ``_2`` and ``_3``, ``mean_acc``, ``params`` and ``flops``.
+    ``arch``, ``test_acc_1``, ``_2`` and ``_3``, ``mean_acc``, ``params`` and ``flops``; these accuracies are the greatest after
+    any of 50 epochs.
 
     Args:
       path: a CSV file, which may be compressed by gzip, or an NPZ file of arrays by the same names.
@@ -174,6 +175,13 @@ def _macro(columns: Mapping[str, np.ndarray], path: Path) -> Benchmark:
     three = np.stack([take(f"test_acc_{run}", np.float64) for run in (1, 2, 3)])
     if (wrong := np.flatnonzero(np.abs(three.mean(0) - mean) > 1e-3)).size:
         raise TableFault(f"mean_acc of {macro.strings(macro.all_choices()[wrong[:1]])[0]} is not the mean of its three runs.")
+    images = 100 * three  # Of 10,000.
+    for name, values in (("test_acc", three), ("params", take("params", np.int64)), ("flops", take("flops", np.int64))):
+        if (wrong := np.flatnonzero(np.atleast_2d(values != values[..., macro.classes()]).any(0))).size:
+            this, other = macro.strings(macro.all_choices()[[wrong[0], macro.classes()[wrong[0]]]])
+            raise TableFault(f"{name} of {this} is not that of {other}, which is the same network.")
+    if (wrong := np.flatnonzero((np.abs(images - np.round(images)) > 0.01).any(0))).size:
+        raise TableFault(f"An accuracy of {macro.strings(macro.all_choices()[wrong[:1]])[0]} is no whole number of images.")
     accuracy = {("cifar10", "test", 50): Accuracy(mean, np.full(macro.SIZE, 3, np.uint8), "the benchmark's three")}
     counts = {name: take(name, np.int64) for name in ("params", "flops")}
     return Benchmark("macro", accuracy, {}, counts, f"plain table {path.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import jax
 import pytest
 
 from jaxnas import cli, latency, plan, published, recipes, run, stored
-from jaxnas.commands import VERBS, profile
+from jaxnas.commands import VERBS, baselines, profile
 from jaxnas.counting import COUNTERS
 from jaxnas.interop import golden
 from jaxnas.latency import measure
@@ -26,6 +27,23 @@ RESULT = {
     "found": {"test_accuracy": 0.75, "genotype": NB201, "parameters": 5},
     "costs": {"parameters": {"unit": "weights", "form": "target", "target": 2e4, "derived": 19e3}},
     "random_std": None,
+}
+COMPARED = {
+    "table": "a table",
+    "best_test_accuracy": 94.0,
+    "queries": 9,
+    "confidence": 0.95,
+    "costs": [1.0, 2.0],
+    "searchers": [
+        {
+            "name": "random search",
+            "seeds": 3,
+            "queries": 9,
+            "after_queries": {"mean": 93.0, "deviation": 0.1},
+            "at_equal_cost": {"mean": 93.0, "deviation": 0.1},
+            "curve": {"mean": [math.nan, 93.0], "low": [math.nan, 92.0], "high": [math.nan, 93.5]},
+        }
+    ],
 }
 REPORT = {"passed": False, "quantities": [{"error": math.inf}, {"error": 1e-12}]}
 
@@ -61,7 +79,7 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         plan,
         "plan",
-        lambda *_: plan.Plan(1, 30, dict.fromkeys(COUNTERS, 7), 1, 1, 1, 0.0, 0.0, False, memory, "cpu", "cpu", None, ()),
+        lambda *_: plan.Plan(1, 30, dict.fromkeys(COUNTERS, 7), 1, 1, 1, 0.0, 0.0, False, memory, "cpu", "cpu", 1, None, ()),
     )
     monkeypatch.setattr(run, "run", ran)
     monkeypatch.setattr(run, "train_only", ran)
@@ -73,6 +91,9 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile, "measured_table", lambda *_: (table, networks))
     monkeypatch.setattr(profile, "write", lambda *_: None)
     monkeypatch.setattr(published, "verify_published", lambda path: report(path, print))
+    monkeypatch.setattr(baselines, "read", lambda *_: None)
+    monkeypatch.setattr(baselines, "table_of", lambda *_: types.SimpleNamespace(name="a table", averaged="nothing"))
+    monkeypatch.setattr(baselines.baselines, "run", lambda *_: COMPARED)
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -88,6 +109,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "search": (["search", "nb201-digits"], 0, "an epoch"),
     "pareto": (["pareto", "nb201-digits", "--cost", "parameters", "--targets", "20000", "30000"], 0, "hypervolume 54739.5"),
+    "baselines": (["baselines", "--table", "nb201.csv", "--out", "compared", "--overwrite"], 0, "93.00 +- 0.10"),
     "plan": (["plan", "nb201-digits"], 0, "1 parameters, 30 alphas"),
     "derive": (["derive", "searched"], 0, "|"),
     "train": (["train", NB201], 0, "an epoch"),
@@ -166,6 +188,7 @@ def test_a_file_that_could_not_be_written_is_told_first(refused: str, capsys: py
         code, out, err = call(capsys, *arguments, "--json", target)
         assert code == 2
         assert message in err and out == ""
+    assert not (folder / "compared").exists()
     assert (folder / "precious.npz").read_bytes() == b"PK\x03\x04\x80"
     assert not (folder / "runs").exists()
 

@@ -32,7 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What was planned, in place of a compilation; ``free`` is what the device is to have."""
     asked: dict[str, Any] = {"free": 200 * MEBIBYTE}
 
-    def planned(recipe: Recipe, dataset: Dataset, part: Part) -> plan.Plan:
+    def planned(recipe: Recipe, dataset: Dataset, part: Part, mesh: object) -> plan.Plan:
         asked.update(recipe=recipe, dataset=dataset)
         sizes = {"arguments": 100, "outputs": 20, "temporary": 100, "aliased": 20, "data": 50}
         memory, free = plan.Memory(**{name: size * MEBIBYTE for name, size in sizes.items()}), asked["free"]
@@ -40,7 +40,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         counts = dict.fromkeys(COUNTERS, 1234)
         batch = recipe.search.batch
         return plan.Plan(
-            5678 + part.number, 224, counts, 50, 390, batch, 1.5, 2.5, False, memory, "gpu", "made up", free, advised
+            5678 + part.number, 224, counts, 50, 390, batch, 1.5, 2.5, False, memory, "gpu", "made up", 1, free, advised
         )
 
     monkeypatch.setattr(plan, "plan", planned)

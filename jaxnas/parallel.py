@@ -1,0 +1,155 @@
+"""One stage on many devices: the batch split over a mesh, and all that a step carries, and all its data, on every device.
+
+The step is one program for each device (:mod:`jaxnas.named_axis`), under ``jax.shard_map`` inside ``jax.jit``, or under
+``jax.pmap``: :func:`on_mesh` and :func:`by_pmap` are all that tells the two apart.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxnas.errors import UserError
+
+AXIS = "batch"
+"""The name of the axis that the batch is split over."""
+
+A_DAY = 86400
+"""Seconds that processes which are done wait for the others: what is found is trained by each for itself, at its own speed."""
+
+Program = Callable[[Any, Any, tuple[Array, ...], Array], Any]
+"""``(state, data, rows of batch indices [steps, batch], count) -> (state, metrics)``, as :func:`jaxnas.search.many_steps`."""
+
+WHOLE = PartitionSpec()
+SPLIT = PartitionSpec(None, AXIS)
+
+
+def mesh_for(batch: int, devices: int | None = None, micro_batches: int = 1) -> Mesh | None:
+    """The devices that a batch is split over; None for one alone, on which nothing need be split.
+
+    Args:
+      batch: images of a step, on all devices together.
+      devices: how many to use; by default all of all processes.
+      micro_batches: parts that each device goes through its share in.
+
+    Raises:
+      UserError: more devices than there are, or than there are equal shares for; with several processes, others than all.
+
+    >>> mesh_for(batch=64, devices=1) is None
+    True
+    """
+    found = jax.devices()
+    count = len(found) if devices is None else devices
+    if not 1 <= count <= len(found):
+        raise UserError(f"--devices {count}: there are {len(found)} {found[0].platform} devices. Give 1 to {len(found)}.")
+    if jax.process_count() > 1 and count != len(found):
+        raise UserError(f"--devices {count}: {jax.process_count()} processes use all their {len(found)} devices. Leave it out.")
+    if batch % (count * micro_batches):
+        parts = f"{micro_batches} micro-batches on " if micro_batches > 1 else ""
+        least = batch - batch % (count * micro_batches) or count * micro_batches
+        fits = max(n for n in range(1, count + 1) if batch % (n * micro_batches) == 0) if batch % micro_batches == 0 else None
+        fewer = f", or --devices {fits}" if fits and jax.process_count() == 1 else ""
+        raise UserError(
+            f"A batch of {batch} cannot be shared equally by {parts}{count} devices. Give a batch that can be, such as "
+            f"--search.batch {least}{fewer}."
+        )
+    return None if count == 1 else Mesh(np.array(found[:count]), (AXIS,))
+
+
+def join(coordinator: str | None = None, processes: int | None = None, process_id: int | None = None) -> None:
+    """Makes this process one of several that search together, before JAX has computed anything.
+
+    Without arguments it is one of those that its environment knows - Slurm, a TPU VM, Open MPI and whatever else
+    ``jax.distributed.initialize`` finds - and alone where there is no such environment. ``processes=1`` is alone anywhere.
+
+    Args:
+      coordinator: ``HOST:PORT`` of process 0, the same for all.
+      processes: how many there are.
+      process_id: which of them this one is, from 0.
+
+    Raises:
+      UserError: some of the three without the others, numbers that cannot be, an environment that does not answer.
+    """
+    given = {"--coordinator": coordinator, "--processes": processes, "--process-id": process_id}
+    missing = [name for name, value in given.items() if value is None]
+    if processes == 1 and coordinator is None and process_id is None:
+        return
+    if len(missing) in (1, 2):
+        raise UserError(
+            f"{' and '.join(missing)} missing: --coordinator HOST:PORT, --processes and --process-id go together. Leave all "
+            "out where Slurm, a TPU VM or Open MPI says who this process is; --processes 1 searches alone."
+        )
+    if coordinator is not None and not coordinator.rpartition(":")[2].isdecimal():
+        raise UserError(f"--coordinator {coordinator}: give HOST:PORT of process 0, such as 10.0.0.2:8476.")
+    if processes is not None and process_id is not None and not 0 <= process_id < processes:
+        raise UserError(f"--process-id {process_id}: with --processes {processes} it is 0 to {processes - 1}.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of clusters whose own package is not installed.
+            jax.distributed.initialize(coordinator, processes, process_id, shutdown_timeout_seconds=A_DAY)
+    except (ValueError, RuntimeError) as error:
+        # No environment that JAX knows; or a program that has used JAX already, and so has decided for itself.
+        alone = "coordinator_address should be defined" in str(error) or "must be called before" in str(error)
+        if not (alone and missing):
+            raise UserError(f"The processes did not find each other: {error} Give --processes 1 to search alone.") from error
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return jax.process_index() == 0
+
+
+def on_mesh(program: Program, mesh: Mesh) -> Program:
+    """The program of one device as that of a mesh, to be compiled by ``jax.jit``.
+
+    Args:
+      program: made of a step that knows the axis :data:`AXIS`; what it returns is equal on all devices.
+      mesh: of the one axis :data:`AXIS`.
+    """
+    return jax.shard_map(program, mesh=mesh, in_specs=(WHOLE, WHOLE, SPLIT, WHOLE), out_specs=(WHOLE, WHOLE), check_vma=False)
+
+
+def by_pmap(program: Program, mesh: Mesh) -> Program:
+    """The same by ``jax.pmap``, which compiles it at its first call."""
+    devices = list(mesh.devices.flat)
+    mapped = jax.pmap(program, AXIS, in_axes=(None, None, 0, None), out_axes=None, devices=devices)
+
+    def run(state: Any, data: Any, rows: tuple[Array, ...], count: Array) -> Any:
+        shares = tuple(jax.numpy.stack(jax.numpy.split(row, len(devices), axis=1)) for row in rows)
+        return mapped(state, data, shares, count)
+
+    return run
+
+
+def shapes_on(mesh: Mesh | None, shapes: Any, split: bool = False) -> Any:
+    """Shapes that say where on a mesh their arrays are: whole on every device, or split along the second axis."""
+    if mesh is None:
+        return shapes
+    sharding = NamedSharding(mesh, SPLIT if split else WHOLE)
+    return jax.tree.map(lambda shape: jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding), shapes)
+
+
+def put(mesh: Mesh | None, tree: Any, split: bool = False) -> Any:
+    """Arrays of this process, equal in all processes, on the devices of a mesh; on the default device where there is none."""
+    if mesh is None:
+        return jax.tree.map(jax.numpy.asarray, tree)
+    sharding = NamedSharding(mesh, SPLIT if split else WHOLE)
+
+    def place(leaf: Any) -> Array:
+        if jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
+        host = np.asarray(leaf)
+        return jax.make_array_from_callback(host.shape, sharding, host.__getitem__)
+
+    return jax.tree.map(place, tree)
+
+
+def local(mesh: Mesh | None, tree: Any) -> Any:
+    """Arrays that are whole on every device of a mesh, on one device of this process."""
+    return tree if mesh is None else jax.tree.map(lambda array: array.addressable_data(0), tree)

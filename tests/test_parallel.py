@@ -1,0 +1,93 @@
+"""One search on one device, on a mesh, by pmap and by processes: the same weights and alphas; and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from jaxnas import parallel
+from jaxnas.errors import UserError
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "parallel_parity.py"
+
+
+def parity(**settings: Any) -> list[dict[str, Any]]:
+    specification = importlib.util.spec_from_file_location("parallel_parity", SCRIPT)
+    assert specification is not None and specification.loader is not None
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    return script.main(out=None, **settings)["settings"]
+
+
+def check(found: list[dict[str, Any]]) -> None:
+    for one in found:
+        if one["precision"] == "float64":
+            assert max(one["after"].values()) < 1e-8, one
+        else:
+            assert max(one["gradients"].values()) < 1e-5, one
+
+
+def test_a_mesh_of_eight_devices_searches_as_one_device_does() -> None:
+    check(parity(steps=3, forms=("mesh",), orders=("first",), precisions=("float64",), micro_batches=(1,)))
+
+
+@pytest.mark.slow
+def test_mesh_pmap_and_processes_search_as_one_device_does() -> None:
+    found = parity()
+    assert len(found) == 3 * 6
+    check(found)
+
+
+@pytest.mark.parametrize(
+    ("batch", "devices", "micro_batches", "said"),
+    [
+        (36, None, 1, ("A batch of 36", "8 devices", "--search.batch 32", "--devices 6")),
+        (4, None, 1, ("--search.batch 8", "--devices 4")),
+        (16, 8, 4, ("4 micro-batches on 8 devices", "--search.batch 32", "--devices 4")),
+        (64, 9, 1, ("--devices 9", "there are 8", "1 to 8")),
+        (64, 0, 1, ("--devices 0",)),
+    ],
+)
+def test_batches_that_cannot_be_shared(
+    batch: int, devices: int | None, micro_batches: int, said: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eight = [jax.devices()[0]] * 8
+    monkeypatch.setattr(jax, "devices", lambda: eight)
+    with pytest.raises(UserError) as error:
+        parallel.mesh_for(batch, devices, micro_batches)
+    assert all(words in str(error.value) for words in said), error.value
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (("host:1", None, None), "--processes and --process-id missing"),
+        ((None, 2, 0), "--coordinator missing"),
+        (("host", 2, 0), "--coordinator host: give HOST:PORT"),
+        (("host:1", 2, 2), "--process-id 2: with --processes 2 it is 0 to 1"),
+    ],
+)
+def test_processes_that_cannot_be(given: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        parallel.join(*given)
+
+
+def test_alone_where_the_environment_knows_of_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", unknown)
+    parallel.join()
+    parallel.join(processes=1)
+    assert parallel.is_first()
+
+    def unreachable(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Failed to recognize coordinator address t1v-0.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", unreachable)
+    with pytest.raises(UserError, match="Failed to recognize .* --processes 1"):
+        parallel.join()
