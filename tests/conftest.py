@@ -92,13 +92,16 @@ def write_run() -> Callable[..., Path]:
         genotypes = [derive(space, alphas), *(random_genotype(space, rng) for _ in range(3))]
         rows = []
         for label, genotype in zip(("found", "random 1", "random 2", "random 3"), genotypes, strict=True):
-            for epoch in range(3):
-                log.append({"stage": f"train {label}", "epoch": epoch, "train_loss": 1 / (epoch + 1), "train_accuracy": 0.9})
+            for epoch in range(6):
+                loss = 1 / (epoch + 1 + rng.random())
+                metrics = {"train_loss": loss, "train_accuracy": 1 - 0.3 * loss}
+                log.append({"stage": f"train {label}", "epoch": epoch, **metrics})
                 timing.append({"stage": f"train {label}", "epoch": epoch, "seconds": 1.0})
             accuracy = round(0.95 + 0.01 * rng.random(), 4)
             log.append({"stage": f"train {label}", "test_accuracy": accuracy})
             row = {"cell": label, "genotype": to_text(genotype), "test_accuracy": accuracy, "parameters": 40000}
-            rows.append({**row, "train_seconds": 3.0})
+            costs = {"latency": target * (0.9 - 0.2 * rng.random() * bool(rows))}
+            rows.append({**row, "train_seconds": 3.0, **({"costs": costs} if recipe.search.latency.form == "target" else {})})
         random = [row["test_accuracy"] for row in rows[1:]]
         result: dict[str, Any] = {"recipe": name, "dataset": recipe.dataset, "space": recipe.search.space, "seed": seed}
         result |= {"genotypes_in_space": space.size, "supernet_parameters": 200000, "alphas": space.alphas}

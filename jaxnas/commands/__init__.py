@@ -12,6 +12,8 @@ VERBS = (
     "plan",
     "derive",
     "draw",
+    "report",
+    "compare",
     "train",
     "evaluate",
     "trust",
