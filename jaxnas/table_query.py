@@ -34,6 +34,9 @@ def architecture(text: str, benchmark: Benchmark) -> int:
 
     Raises:
       UserError: none of these, or an architecture of another space.
+
+    >>> architecture("22212220", Benchmark("macro", {}, {}, {}, "nothing"))
+    6477
     """
     codec, size = CODECS[benchmark.space], CODECS[benchmark.space].SIZE
     if text.removeprefix("-").isdecimal() and not (benchmark.space == "macro" and len(text) == macro.LAYERS):
@@ -128,6 +131,12 @@ def latencies(path: Path, index: int, benchmark: Benchmark) -> dict[str, float |
     Raises:
       UserError: no such file or column, a number that is there twice or none of the benchmark's, a time that is no number; the
         architecture is not in it.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "phones.csv"
+    >>> _ = path.write_text("index,phone,tpu\\n7,2.5,-1\\n")
+    >>> latencies(path, 7, Benchmark("nb201", {}, {}, {}, "nothing"))
+    {'phone': 2.5, 'tpu': None}
     """
     columns = read_columns(path)
     if "index" not in columns:

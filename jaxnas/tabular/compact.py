@@ -32,6 +32,12 @@ def write_compact(benchmark: Benchmark, path: Path, overwrite: bool = False) -> 
 
     Raises:
       UserError: the file exists, and is not to be overwritten.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "table.npz"
+    >>> checksum = write_compact(Benchmark("macro", {}, {}, {"params": np.arange(6561)}, "a test"), path)
+    >>> read_compact(path).counts["params"][3]
+    np.int64(3)
     """
     if path.exists() and not overwrite:
         raise UserError(f"{path} exists. Give --overwrite to replace it, or another --out.")

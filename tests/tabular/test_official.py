@@ -221,6 +221,13 @@ def test_a_damaged_record(
         read_official(tmp_path)
 
 
+def test_an_architecture_that_is_there_twice(whole: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("5.pickle.pbz2", "000005.pickle.pbz2"):
+        as_bz2(whole["arch2infos"][5], tmp_path / name)
+    with pytest.raises(TableFault, match="architecture 5 is there twice"):
+        read_official(tmp_path)
+
+
 class Runs:
     def __init__(self, command: str) -> None:
         self.command = command
