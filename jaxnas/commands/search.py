@@ -13,6 +13,7 @@ from jaxnas import parallel, profiling, recipes, run
 from jaxnas.commands import STARTED
 from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, recipe_first, take_name, with_target
 from jaxnas.commands.json_output import json_output
+from jaxnas.commands.reported import reported
 from jaxnas.console import Console
 from jaxnas.data import load
 from jaxnas.errors import UserError
@@ -77,7 +78,8 @@ def main(arguments: list[str]) -> int:
                     _profiled(profile, console)
                     return 0
                 folder = RunFolder(out or Path("runs") / f"{name}-seed{recipe.seed}", overwrite, written=first)
-                write(run.run(name, recipe, dataset, folder, console, import_seconds, profile, mesh))
+                with reported(folder, console):
+                    write(run.run(name, recipe, dataset, folder, console, import_seconds, profile, mesh))
                 _profiled(profile, console)
                 console.note(f"next:  {evaluate_command(folder.path, data_dir)}")
         return 0
