@@ -31,7 +31,7 @@ CONFIG: dict[str, Any] = {
 }
 
 CONTRAST = 0.65
-"""Up to this share of a heat map's scale black letters are read on its colour, above it white ones: both with a contrast of 4.6 at least."""
+"""Up to this share of a heat map's scale letters are black, above it white: always with a contrast of 4.6 at least."""
 
 Point = tuple[float, float]
 
