@@ -192,7 +192,9 @@ def _trial(dataset: str, epochs: int, seed: int, run: Mapping[str, Any]) -> Tria
     accuracy: dict[str, dict[int, float]] = {}
     for name, value in run["eval_acc1es"].items():
         split, _, epoch = name.partition("@")
-        if (dataset, split) not in IMAGES or not 0 <= int(epoch) < epochs:
+        if (dataset, split) not in IMAGES:  # What else was judged is no figure of the benchmark.
+            continue
+        if not 0 <= int(epoch) < epochs:
             raise TableFault(f"{which}: there is no accuracy {name!r}.")
         accuracy.setdefault(split, {})[int(epoch)] = _number(value, 100, f"{which}: accuracy {name}")
     times = run["train_times"]
