@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 pytest.importorskip("ray.tune")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning", "ignore::RuntimeWarning")
+# Ray's own.
+pytestmark = pytest.mark.filterwarnings(
+    *(f"ignore::{kind}Warning" for kind in ("Deprecation", "Future", "Resource", "Runtime"))
+)
 
 
 def test_the_adapter_takes_20_lines(example: Any) -> None:
