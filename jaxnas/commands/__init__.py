@@ -14,6 +14,8 @@ VERBS = (
     "draw",
     "report",
     "compare",
+    "status",
+    "list",
     "train",
     "evaluate",
     "trust",
