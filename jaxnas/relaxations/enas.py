@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -172,5 +172,8 @@ def controller_optimizer(
       adam: makes it, given its epsilon.
       baseline_decay: how much of the mean an update leaves.
     """
-    parts = {"controller": adam(EPSILON), "baseline": optax.sgd(1 - baseline_decay)}
+    parts: dict[Hashable, optax.GradientTransformation] = {
+        "controller": adam(EPSILON),
+        "baseline": optax.sgd(1 - baseline_decay),
+    }
     return optax.partition(parts, {"controller": "controller", "baseline": "baseline"})

@@ -139,7 +139,8 @@ def test_a_cell_of_darts_has_two_inputs_a_node_and_no_none() -> None:
         genotype = derive(SMALL_DARTS, {kind: part["weights"] for kind, part in path.items()})
         for cell, at in ((genotype.normal, 2), (genotype.reduce, 9)):  # pyright: ignore[reportAttributeAccessIssue]
             names = {
-                int(choices[at + slot]): SMALL_DARTS.cell("normal").operations[0][choices[at + 2 + slot]] for slot in (0, 1)
+                int(choices[at + slot]): SMALL_DARTS.cell("normal").operations[0][int(choices[at + 2 + slot])]
+                for slot in (0, 1)
             }
             assert {source: name for name, source in cell} == names
 
