@@ -43,7 +43,7 @@ def decisions_of(space: Space) -> Decisions:
 
     >>> from jaxnas.spaces import darts, nb201
     >>> len(decisions_of(nb201()).kinds), len(decisions_of(darts()).kinds)
-    (6, 52)
+    (6, 44)
     """
     if not isinstance(space, CellSpace) or space.family != "darts":
         return operations_only(np.array(space.cells[0][1].present))

@@ -114,7 +114,7 @@ def test_the_gradient_is_that_of_accuracy_and_entropy_within_three_standard_erro
         jax.random.split(jax.random.key(2), samples)
     )
     np.testing.assert_array_equal(np.asarray(paths["cell"]["active"]).argmax(-1), np.asarray(written.choices))
-    drawn = np.asarray(written.choices) @ [9, 3, 1]
+    drawn = (np.asarray(written.choices) @ np.array([9, 3, 1])).astype(np.int64)
     counts = np.bincount(drawn, minlength=27)
     assert ((counts - samples * probabilities) ** 2 / (samples * probabilities)).sum() < 54.1  # 0.1 % point of 26 degrees.
     truth, estimates = directions @ np.asarray(exact(flat), np.float64), (each.astype(np.float64) @ directions.T)[drawn]
