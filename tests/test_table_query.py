@@ -44,11 +44,15 @@ def test_the_answer() -> None:
         "trained on the 151,700 training images of ImageNet16-120, judged on the other half of the test images, for validation "
         "(3,000)"
     )
+    assert answer["isomorphic"] == {}  # Of skip connections alone there is one.
     assert answer["seconds"] == 7.5 and answer["in_table"] == {"params_in16": 1835}
     # The closed form of tests/test_table_checks.py, of a network that has nothing but what is around its cells.
     counted = {"conv_linear": 1_953_280, "nasbench201": 1_993_792}
     assert answer["network"] == {"parameters": 80_456, "multiply_adds": counted}
-    text = report({**answer, "latency": {"slow": 9.0, "none": None, "fast": 1.0}})
+    others = query(made_up(), 9, "cifar10", "ori-test", 12)["isomorphic"]
+    assert len(others) == 29 and 9 not in others and (nb201.classes()[list(others)] == nb201.classes()[9]).all()
+    text = report({**answer, "isomorphic": {3: 5.0, 4: 7.0}, "latency": {"slow": 9.0, "none": None, "fast": 1.0}})
+    assert "isomorphic to it are 2 others, with 5.00 to 7.00 %" in text
     assert text.index("fast") < text.index("slow") and "could not be run, or was not measured: none" in text
 
 
@@ -171,6 +175,7 @@ def test_nas_bench_macro(macro_table: Path) -> None:
     answer = query(benchmark, architecture("22212220", benchmark), "cifar10", "test", 50)
     assert answer["rank"] == 1 and round(answer["accuracy"], 2) == 93.13 and answer["runs"] == 3
     assert "of each run the greatest test accuracy after any of 50 epochs" in answer["averaged"]
+    assert set(answer["isomorphic"].values()) == {answer["accuracy"]}  # Trained once for all of them.
     assert answer["in_table"]["params"] > 0 and answer["network"] is None
     assert architecture("6560", benchmark) == architecture("22222222", benchmark) == 6560
     with pytest.raises(UserError, match="eight digits|8 digits"):
