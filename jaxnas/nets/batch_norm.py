@@ -63,7 +63,8 @@ def _of_whole_batch(mean: Array, variance: Array, axis: str) -> tuple[Array, Arr
     Only what the shares' means differ by suffers from the difference of two large numbers. Where rounding makes it negative it
     counts as 0, with its derivatives: a constant channel must not become a root of less than nothing.
     """
-    whole, square = mean_over(axis, jnp.stack([mean, variance + mean**2]))
+    with jax.named_scope("moments_of_the_batch"):
+        whole, square = mean_over(axis, jnp.stack([mean, variance + mean**2]))
     variance = square - whole**2
     return whole, variance - lax.stop_gradient(jnp.minimum(variance, 0))
 
