@@ -50,7 +50,8 @@ def _convert(
 
     Args:
       path: a folder with a record for each architecture (NATS-tss-v1_0-3ffb9-simple, NAS-Bench-201-v1_1-archive), a file with
-        all (NATS-tss-v1_0-3ffb9.pickle.pbz2, NAS-Bench-201-v1_1-096897.pth), or a plain table, CSV or NPZ.
+        all (NATS-tss-v1_0-3ffb9.pickle.pbz2, NAS-Bench-201-v1_1-096897.pth), which takes as much memory as with the benchmark's
+        own interface, or a plain table, CSV or NPZ.
       out: the file that is written.
       overwrite: replace the file at --out.
     """

@@ -45,6 +45,9 @@ SEARCHED: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
 }
 """Of both: dataset and split that a search looks at, and those that judge it, as their papers have them."""
 
+JUDGED_AFTER: dict[str, int] = {"nb201": 200, "sss": 90}
+"""By space: epochs of the training whose test accuracy is what an architecture is worth."""
+
 
 class TableFault(UserError):
     """A table's content is not what a benchmark can hold."""
@@ -143,7 +146,8 @@ def table_of(benchmark: Benchmark, dataset: str) -> Table:
     """What a search on NAS-Bench-201, or on NATS-Bench's size space, sees of a dataset.
 
     The budgets are those for which the benchmark has validation accuracies, 12 and 200 in the tables of NAS-Bench-201; test
-    accuracies are of the largest. Seconds are of trainings alone, without the evaluation of the splits, since few tables have
+    accuracies are after 200 epochs, in the size space after 90: tables of 12 epochs alone are in use as if they were these, and
+    are refused. Seconds are of trainings alone, without the evaluation of the splits, since few tables have
     that.
 
     Args:
@@ -159,7 +163,7 @@ def table_of(benchmark: Benchmark, dataset: str) -> Table:
     budgets = sorted(epochs for name, part, epochs in benchmark.accuracy if (name, part) == (trained, split))
     if not budgets:
         raise UserError(f"The table has no {trained} {split}. It has: {'; '.join(map(words, benchmark.accuracy))}.")
-    test = benchmark.find(tested, test_split, budgets[-1])
+    test = benchmark.find(tested, test_split, JUDGED_AFTER[benchmark.space])
     missing = [str(epochs) for epochs in budgets if (trained, epochs) not in benchmark.seconds]
     if missing:
         raise UserError(f"The table has no seconds of training on {trained} for {', '.join(missing)} epochs.")
@@ -178,7 +182,7 @@ def table_of(benchmark: Benchmark, dataset: str) -> Table:
         validation=np.stack([found.mean for found in validation], 1),
         test=test.mean,
         seconds=np.stack([benchmark.seconds[trained, epochs] for epochs in budgets], 1),
-        averaged="; ".join([*said, f"test, {words((tested, test_split, budgets[-1]))}: {told(test)}"]),
+        averaged="; ".join([*said, f"test, {words((tested, test_split, JUDGED_AFTER[benchmark.space]))}: {told(test)}"]),
     )
 
 

@@ -23,11 +23,10 @@ def accuracy(values: np.ndarray) -> Accuracy:
 
 def benchmark(validation: dict[int, np.ndarray], test: np.ndarray, curves: dict[int, np.ndarray] | None = None) -> Benchmark:
     key = "cifar100", "x-valid"
-    longest = max(validation)
     return Benchmark(
         "nb201",
         {(*key, epochs): accuracy(values) for epochs, values in validation.items()}
-        | {("cifar100", "x-test", longest): accuracy(test)},
+        | {("cifar100", "x-test", 200): accuracy(test)},
         {("cifar100", epochs): np.full(nb201.SIZE, 2 * epochs, np.float32) for epochs in validation},
         {},
         "a test",
@@ -82,14 +81,16 @@ def test_a_single_budget() -> None:
     test = 50 + np.arange(nb201.SIZE) / 1000
     with pytest.raises(UserError, match="a single budget of cifar100, 12 epochs, and no curve"):
         fidelities(benchmark({12: test}, test), "cifar100")
+    low, high = fidelities(benchmark({12: test}, test, {12: test[:, None] + np.zeros(12)}), "cifar100")[-2:]
+    assert (low.after, high.after) == (8, 12)
     with pytest.raises(UserError, match="The table has no cifar10-valid x-valid"):
         fidelities(benchmark({12: test}, test), "cifar10")
     with pytest.raises(UserError, match="not on nb201's 'svhn'"):
         fidelities(benchmark({12: test}, test), "svhn")
 
 
-def test_the_published_table(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = data_dir / "nasbench201" / "nb201_main.npz"
+def test_the_published_table(nb201_table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = nb201_table
     low, high = fidelities(read_plain(table), "cifar10")
     assert (round(low.spearman, 3), round(low.spearman_top, 3), round(high.spearman, 3)) == (0.772, 0.504, 0.984)
     with pytest.raises(SystemExit) as end:

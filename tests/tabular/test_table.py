@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,8 @@ def test_what_is_no_table(changes: dict[str, Any], said: str) -> None:
         toy(**changes)
 
 
-def test_what_searches_see_of_nas_bench_201(data_dir: Path) -> None:
-    benchmark = read_plain(data_dir / "nasbench201" / "nb201_main.npz")
+def test_what_searches_see_of_nas_bench_201(nb201_table: Path) -> None:
+    benchmark = read_plain(nb201_table)
     table = table_of(benchmark, "cifar10")
     assert table.budgets.tolist() == [12, 200]
     assert round(float(table.test.max()), 2) == 94.37 and int(table.test.argmax()) == 6111
@@ -66,3 +67,6 @@ def test_what_searches_see_of_nas_bench_201(data_dir: Path) -> None:
     assert "mean of 2 runs, of the benchmark's seeds 111 and 777" in table.averaged
     with pytest.raises(UserError, match="cifar10, cifar100, ImageNet16-120"):
         table_of(benchmark, "cifar10-valid")
+    twelve = {key: found for key, found in benchmark.accuracy.items() if key[2] == 12}
+    with pytest.raises(UserError, match="The table has no cifar10 ori-test 200 epochs. It has: .*cifar10 ori-test 12 epochs"):
+        table_of(dataclasses.replace(benchmark, accuracy=twelve), "cifar10")
