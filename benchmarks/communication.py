@@ -1,6 +1,6 @@
 """What the devices of a search say to each other in one step, counted in the program that XLA compiles for them.
 
-    python benchmarks/communication.py [darts-first-order ...] [--devices 8] [--out FILE]
+    python benchmarks/communication.py [nb201-digits nb201-darts-v1 ...] [--devices 8] [--out FILE]
 
 The step is compiled for a mesh of simulated devices and not run. Every reduction of the program is counted as often as it runs
 in one step: loops by their trip counts, of a conditional's branches the one with the most. ``number`` and ``bytes`` are what is
