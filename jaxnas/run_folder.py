@@ -11,6 +11,7 @@ import math
 import os
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class RunFolder:
       overwrite: replace the files of an earlier run there. Other files are never touched.
       resume: keep them, for that run to go on.
       written: of several processes that search together it is one's to write: in the others nothing is, or refused.
+      heard: called with every line that is added to the log.
 
     Raises:
       UserError: it exists and neither ``overwrite`` nor ``resume`` is set, or both are, or it cannot be made, or what stands
@@ -43,9 +45,14 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], overwrite: bool = False, resume: bool = False, written: bool = True
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        resume: bool = False,
+        written: bool = True,
+        heard: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self.path, self.resumed, self.written = Path(path), resume, written
+        self.path, self.resumed, self.written, self.heard = Path(path), resume, written, heard
         if not written:
             return
         if overwrite and resume:
@@ -123,6 +130,8 @@ class RunFolder:
         path = self.path / name
         # The whole file anew, so that its lines are whole too: these files are short.
         self.write_bytes(name, (path.read_bytes() if path.exists() else b"") + json.dumps(line).encode() + b"\n")
+        if name == LOG and self.heard is not None and self.written:
+            self.heard(line)
 
     def write_arrays(self, name: str, tree: Any) -> None:
         """Writes a tree of arrays as ``.npz``, one array a leaf, named by its path; random keys as their data."""

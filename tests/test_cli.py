@@ -221,7 +221,8 @@ def test_a_target_that_nothing_meets_has_a_code_of_its_own(
         raise TargetMissed("None of the 5 best meets the target.", {})
 
     monkeypatch.setattr(run, "run", missed)
-    assert call(capsys, "search", "nb201-digits") == (3, "jaxnas: None of the 5 best meets the target.")
+    code, printed = call(capsys, "search", "nb201-digits")
+    assert code == 3 and printed.endswith("jaxnas: None of the 5 best meets the target.")
 
 
 def test_letters_that_a_terminal_lacks_are_escaped(empty_folder: Path) -> None:
