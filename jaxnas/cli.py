@@ -22,6 +22,7 @@ USAGE = """usage: jaxnas VERB ...
   search [RECIPE]         search, train what was found and random ones beside it
   pareto [RECIPE]         search at several targets: accuracy against cost, as table and picture
   baselines --table FILE  every black-box searcher on a table of a benchmark, as table and picture
+  blackbox [RECIPE]       train what a black-box searcher asks, several at a time, and go on after an interruption
   plan [RECIPE]           what a search would need, before it runs, and whether it fits this device
   derive RUN              print the genotype of a run's alphas
   draw RUN|GENOTYPE       a picture of a network: SVG, PNG or DOT; of a run also its alphas, or its epochs as a GIF

@@ -9,6 +9,7 @@ VERBS = (
     "search",
     "pareto",
     "baselines",
+    "blackbox",
     "plan",
     "derive",
     "draw",
