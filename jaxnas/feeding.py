@@ -154,7 +154,7 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
                 collected.setdefault(name, []).append(values[:count])
             _check_finite(collected, epoch, start)
             report.progress(epoch, epochs, start + count, steps_per_epoch, _means(collected))
-        report.epoch(epoch, epochs, _means(collected), state, time.perf_counter() - start_time)
+        report.epoch(epoch, epochs, _means(collected), local(mesh, state), time.perf_counter() - start_time)
     return local(mesh, state), run
 
 
