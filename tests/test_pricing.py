@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxnas import methods, recipes, run
-from jaxnas.choosing import best_measured, described, within_targets
+from jaxnas.choosing import best_measured, described, known_costs, within_targets
 from jaxnas.console import Console
 from jaxnas.cost_terms import CostTerm, LatencyTerm
 from jaxnas.data import load
@@ -24,7 +24,7 @@ from jaxnas.pricing import Prices, check_prices, deployed_shape, prices
 from jaxnas.recipe import Recipe
 from jaxnas.recipes import from_config
 from jaxnas.run_folder import RunFolder, plain
-from jaxnas.spaces import Genotype, nb201, to_text
+from jaxnas.spaces import Genotype, from_text, nb201, to_text
 
 DIGITS = load("digits", None)
 TIMES = {"none": 0.0, "skip_connect": 1.0, "nor_conv_1x1": 2.0, "nor_conv_3x3": 8.0, "avg_pool_3x3": 3.0}
@@ -253,6 +253,14 @@ def test_what_is_derived_costs_what_the_alphas_expect(file: str) -> None:
     assert len(chosen.report["candidates"]) == 6
     with pytest.raises(TargetMissed, match="None of the 6 best .* the fastest takes 20.5 ms"):
         best_measured(nb201(), alphas, priced, {"latency": 20.0}, 3, measure(22.0, 23.0, 21.0, 30.0, 29.0, 20.5))
+
+
+def test_costs_of_any_network_by_hand(file: str) -> None:
+    recipe = small(latency=latency(file))
+    genotype = from_text("|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|")
+    found = known_costs(recipe.search, recipe.train, DIGITS, nb201(), genotype)
+    assert found == {"latency": pytest.approx(2.0 + 8 + 1 + 2 + 0 + 3 + 8)}
+    assert known_costs(small().search, recipe.train, DIGITS, nb201(), genotype) == {}
 
 
 @pytest.mark.slow
