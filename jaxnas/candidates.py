@@ -34,7 +34,7 @@ from jaxnas.console import Console
 from jaxnas.data import Dataset, load
 from jaxnas.derive import derive
 from jaxnas.errors import UserError, did_you_mean
-from jaxnas.feeding import Report
+from jaxnas.feeding import Done, Report
 from jaxnas.recipes import Training
 from jaxnas.reports import write_genotype
 from jaxnas.run_folder import CONFIG, RESULT, RunFolder, plain, read_json
@@ -171,8 +171,8 @@ class Job:
 class _Silent(Report):
     """Tells nothing of a training: several go on at a time."""
 
-    def begin(self, state: Any) -> tuple[Any, int]:
-        return state, 0
+    def begin(self, state: Any, done: Done) -> tuple[Any, Done]:
+        return state, done
 
 
 def trained(job: Job) -> dict[str, Any]:

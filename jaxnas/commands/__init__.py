@@ -7,6 +7,8 @@ STARTED = time.perf_counter()
 
 VERBS = (
     "search",
+    "resume",
+    "sweep",
     "pareto",
     "baselines",
     "blackbox",

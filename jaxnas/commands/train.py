@@ -38,7 +38,6 @@ def main(arguments: list[str]) -> int:
         data_dir: Path | None = None,
         out: Path | None = None,
         overwrite: bool = False,
-        resume: bool = False,
         tensorboard: Path | None = None,
         json: JsonTarget = None,
     ) -> int:
@@ -51,7 +50,6 @@ def main(arguments: list[str]) -> int:
           data_dir: folder of the dataset's official files.
           out: the run's folder, runs/train-RECIPE-seedSEED by default.
           overwrite: replace the run in that folder.
-          resume: go on with the run in that folder after its last whole epoch.
           tensorboard: write the metrics of every epoch to that folder, too, for TensorBoard.
         """
         import_seconds = time.perf_counter() - STARTED
@@ -61,7 +59,7 @@ def main(arguments: list[str]) -> int:
             data = load(dataset, data_dir)
             run.check_training(genotype, whole, data)
             heard = None if tensorboard is None else Scalars(tensorboard)
-            folder = RunFolder(out or stored.training_folder(source, name, seed, resume), overwrite, resume, heard=heard)
+            folder = RunFolder(out or Path("runs") / f"train-{name}-seed{seed}", overwrite, heard=heard)
             with Console() as console:
                 write(run.train_only(name, whole, genotype, data, folder, console, import_seconds))
                 console.note(f"next:  {evaluate_command(folder.path, data_dir)}")
