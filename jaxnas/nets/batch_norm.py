@@ -28,7 +28,8 @@ def normalise_batch(
     Returns:
       The rows, the batch's means and its biased variances, both ``[C]``.
 
-    >>>     >>> y, mean, variance = normalise_batch(jnp.array([[[1.0, 3.0], [5.0, 5.0]]]), jnp.ones(2), jnp.array([0.0, 7.0]))
+    >>> import jax.numpy as jnp
+    >>> y, mean, variance = normalise_batch(jnp.array([[[1.0, 3.0], [5.0, 5.0]]]), jnp.ones(2), jnp.array([0.0, 7.0]))
     >>> y.round(2).tolist(), mean.tolist(), variance.tolist()
     ([[[-1.0, 1.0], [7.0, 7.0]]], [2.0, 5.0], [1.0, 0.0])
     """
