@@ -271,6 +271,8 @@ def test_searches_on_digits_end_at_their_target(target: float, tmp_path: Path) -
     search = dataclasses.replace(recipe.search, multiply_adds=CostTerm("target", target=target))
     recipe = dataclasses.replace(recipe, search=search, train=dataclasses.replace(recipe.train, epochs=1), random_cells=0)
     with Console() as console:
-        found = run.run("nb201-digits", recipe, DIGITS, RunFolder(tmp_path / "run"), console, 0.0)["costs"]["multiply_adds"]
+        result = run.run("nb201-digits", recipe, DIGITS, RunFolder(tmp_path / "run"), console, 0.0)
+    found = result["costs"]["multiply_adds"]
+    assert result["found"]["costs"] == {"multiply_adds": found["derived"]}
     assert found["expected"] == pytest.approx(target, rel=0.05)
     assert 0.9 * min(target, found["expected"]) <= found["derived"] <= target  # There is no cost from 202,560 to 239,424.
