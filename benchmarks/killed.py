@@ -86,7 +86,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
     kept = [path for path in (folder / "checkpoints").iterdir() if path.name.isdecimal()]
     for path in sorted(kept, key=lambda path: int(path.name)):
         whole = hashlib.sha256()
-        for name, array in sorted(v1.load(path).items()):
+        for name, array in sorted(v1.load(str(path)).items()):
             whole.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
         found[f"checkpoint {path.name}"] = whole.hexdigest()
     return found
