@@ -41,8 +41,8 @@ def check_probed(search: SearchRecipe) -> None:
     why = ESTIMATORS[search.estimator].why_not_smooth
     if why:
         raise UserError(
-            f"instruments_every={search.instruments_every}: there is no curvature to measure with estimator={search.estimator}: "
-            f"{why}. Set instruments_every=0."
+            f"instruments_every={search.instruments_every}: there is no curvature to measure with estimator="
+            f"{search.estimator}: {why}. Set instruments_every=0."
         )
     if search.share != 1 or search.next_stages or search.space in BLOCK_SPACES:
         raise UserError(

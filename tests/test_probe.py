@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
@@ -21,7 +20,8 @@ RECIPE = find("nb201-digits")
 
 def measured(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of two epochs, at one state."""
-    search = dataclasses.replace(RECIPE.search, channels=2, cells=1, batch=8, alpha_deviation=0.5, instruments_every=1, **changes)
+    small = {"channels": 2, "cells": 1, "batch": 8, "alpha_deviation": 0.5, "instruments_every": 1}
+    search = dataclasses.replace(RECIPE.search, **small, **changes)
     recipe, dataset = dataclasses.replace(RECIPE, search=search), load("digits")
     network = search_network(search, dataset)
     state = search_stage(recipe, dataset, network).start()
