@@ -1,6 +1,7 @@
 # `make test` and `make search` need nothing but Python 3.11 or newer: they make the virtual environment that they run in.
 #   PYTHON=python3.13   the interpreter; by default the first of PYTHONS that runs and is new enough
 #   ARGS='...'          more arguments for the command
+# `make browser` installs the system's Chromium, in which the tests open HTML pages; without one these are skipped.
 # `make bench` measures against PyTorch, in an environment of its own, and writes records to RESULTS.
 
 VENV := .venv
@@ -26,7 +27,7 @@ CASES := darts darts-small nb201
 # A process a core, each with whole files, whose tests share compiled functions.
 PYTEST := $(VENV)/bin/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
-.PHONY: search test slow lint bench venv clean
+.PHONY: search test slow lint bench browser venv clean
 
 search: venv
 	$(VENV)/bin/jaxnas search $(ARGS)
@@ -46,6 +47,10 @@ bench: $(BENCH_INSTALLED)
 	for case in $(CASES); do \
 	  $(BENCH_VENV)/bin/python -m benchmarks.search_step --case $$case --json $(RESULTS)/step-$$case.json $(ARGS) || exit 1; \
 	  $(BENCH_VENV)/bin/python -m benchmarks.peer.forms --case $$case --json $(RESULTS)/peer_forms.json || exit 1; done
+
+# For the tests of HTML pages; Debian's and Ubuntu's package.
+browser:
+	command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
 
 venv: $(INSTALLED)
 

@@ -1,20 +1,21 @@
 """What searches at several targets in milliseconds end with, measured on this device.
 
     jaxnas pareto RECIPE --latency-table TABLE --targets 0.45 0.55 0.65 --search.latency.measured 0 --out RUNS ...
-    python experiments/targets_measured.py RUNS OUT.json [DATA]
+    python experiments/targets_measured.py --runs RUNS --out OUT.json [--data-dir DATA] [--measured 10]
 
 The searches believe the table, so that they can run on a machine that does other things, too. This derives their networks as
-``jaxnas search`` does at its end: the five best candidates of each are measured, and the best that meets the target is taken.
-The networks that are taken are measured once more, in turns: the candidate's own measurement chose it. Nothing else should
-run meanwhile.
+``jaxnas search`` does at its end: the best candidates of each, five if nothing else is asked for, are measured, and the best
+that meets the target is taken. The networks that are taken are measured once more, in turns: the candidate's own measurement
+chose it. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
+
+import tyro
 
 from jaxnas import stored
 from jaxnas.choosing import best_measured, expected_costs, measuring
@@ -26,7 +27,7 @@ from jaxnas.spaces import Genotype, to_text
 from jaxnas.stages import first_part
 
 
-def main(runs: Path, out: Path, data_dir: Path | None) -> None:
+def main(runs: Path, out: Path, data_dir: Path | None = None, measured: int = 5) -> None:
     """Writes what was measured, a network for each target."""
     networks: list[dict[str, Any]] = []
     taken: list[tuple[Genotype, dict[str, Any]]] = []
@@ -41,7 +42,7 @@ def main(runs: Path, out: Path, data_dir: Path | None) -> None:
         expected = expected_costs(first_part(recipe.search), priced, alphas, recipe.seed)
         one: dict[str, Any] = {"target": recipe.search.latency.target}
         try:
-            chosen = best_measured(space, alphas, priced, expected, 5, measure)
+            chosen = best_measured(space, alphas, priced, expected, measured, measure)
             taken.append((chosen.genotype, one))
             report = chosen.report
             one |= {"genotype": to_text(chosen.genotype), **report["costs"]["latency"], "candidates": report["candidates"]}
@@ -58,4 +59,4 @@ def main(runs: Path, out: Path, data_dir: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    tyro.cli(main)

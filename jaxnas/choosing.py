@@ -176,6 +176,14 @@ def within_targets(
     return found
 
 
+def known_costs(
+    search: SearchRecipe, train: TrainRecipe, dataset: Dataset, space: Space, genotype: Genotype
+) -> dict[str, float]:
+    """By table or count, what an architecture costs of all that the alphas pay for."""
+    priced = prices(search, train, dataset, space)
+    return {} if priced is None else {name: constrained.total(space, priced.costs[name], genotype) for name in priced.wanted}
+
+
 def described(search: SearchRecipe, train: TrainRecipe, dataset: Dataset, space: Space) -> list[str]:
     """What the first screen says of the costs that the alphas pay for, and of a table that should not be believed."""
     priced = prices(search, train, dataset, space)

@@ -25,6 +25,10 @@ USAGE = """usage: jaxnas VERB ...
   plan [RECIPE]           what a search would need, before it runs, and whether it fits this device
   derive RUN              print the genotype of a run's alphas
   draw RUN|GENOTYPE       a picture of a network: SVG, PNG or DOT; of a run also its alphas, or its epochs as a GIF
+  report RUN              one HTML page about a run: pictures, curves, alphas over time
+  compare RUN RUN ...     several runs on one page, with the spread over seeds
+  status RUN              how far a run is, from another terminal; --follow goes on until it is done
+  list [DIR]              the runs in a folder
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name
   evaluate RUN            test accuracy of a run's trained network
   trust RUN               a search on NAS-Bench-201 against a table: ranks, and where its regret is from

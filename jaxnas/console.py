@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import jax
+import psutil
 import rich.console
 import rich.progress
 import rich.status
@@ -28,6 +30,8 @@ class Console:
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
         self._spinner: rich.status.Status | None = None
+        self._epoch_steps = 0
+        self._pace: tuple[str, int, float] | None = None  # Stage, and its step and time when it was first heard of.
 
     def __enter__(self) -> Console:
         return self
@@ -85,8 +89,14 @@ class Console:
 
     def progress(self, stage: str, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
         """Moves the live line."""
+        self._epoch_steps = steps
         if not self.out.is_terminal:
             return
+        now = epoch * steps + step
+        if self._pace is None or self._pace[0] != stage:
+            self._pace = stage, now, time.perf_counter()
+        _, first, began = self._pace
+        pace = f"{(now - first) / (time.perf_counter() - began):.1f} steps/s" if now > first else ""
         if self._bar is None:
             self._bar = rich.progress.Progress(
                 rich.progress.TextColumn("{task.description}"),
@@ -94,22 +104,29 @@ class Console:
                 rich.progress.TextColumn("{task.percentage:>3.0f} %"),
                 rich.progress.TextColumn("ETA"),
                 rich.progress.TimeRemainingColumn(),
+                rich.progress.TextColumn("{task.fields[pace]}"),
                 console=self.out,
                 transient=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task(stage, total=epochs * steps)
+            self._task = self._bar.add_task(stage, total=epochs * steps, pace="")
         assert self._task is not None
         self._bar.update(
-            self._task, completed=epoch * steps + step, description=f"{stage} {epoch + 1}/{epochs}  {_line(metrics)}"
+            self._task,
+            completed=now,
+            description=f"{stage} {epoch + 1}/{epochs}  {metrics_line(metrics)}",
+            pace=f"{pace} {device_memory()}",
         )
         if epoch + 1 == epochs and step == steps:
             self._stop_live()
 
     def epoch(self, stage: str, epoch: int, epochs: int, metrics: dict[str, float], seconds: float) -> None:
         """One line for each epoch."""
-        left = seconds * (epochs - epoch - 1)
-        line = f"{stage} epoch {epoch + 1}/{epochs}  {_line(metrics)}  {seconds:.1f} s, ETA {left:.0f} s"
+        left = time_line(seconds * (epochs - epoch - 1))
+        pace = f", {self._epoch_steps / seconds:.1f} steps/s" if self._epoch_steps and seconds else ""
+        line = (
+            f"{stage} epoch {epoch + 1}/{epochs}  {metrics_line(metrics)}  {seconds:.1f} s{pace}, {device_memory()}, ETA {left}"
+        )
         if self._bar is not None:
             self._bar.print(line, markup=False)
         else:
@@ -174,7 +191,30 @@ def _stage(stage: NextStage) -> str:
     return f"{stage.epochs} epochs, {stage.cells} cells{share}, the {stage.operations} strongest candidates of each edge"
 
 
-def _line(metrics: dict[str, float]) -> str:
+def time_line(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> [time_line(seconds) for seconds in (42.4, 185, 7260)]
+    ['42 s', '3 min 05 s', '2 h 01 min']
+    """
+    minutes, left = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{left} s"
+    return f"{minutes} min {left:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def device_memory() -> str:
+    """What the first device has in use where it says; on a CPU, whose memory is the host's, what this process has."""
+    used = (jax.local_devices()[0].memory_stats() or {}).get("bytes_in_use") or psutil.Process().memory_info().rss
+    return f"{used / 2**20:,.0f} MiB"
+
+
+def metrics_line(metrics: dict[str, float]) -> str:
+    """Losses, accuracies and costs.
+
+    >>> metrics_line({"train_loss": 0.5, "train_accuracy": 0.875, "alpha_gradient_norm": 1.0})
+    'train loss 0.500 acc 0.875'
+    """
     short = {"train_loss": "train loss", "train_accuracy": "acc", "valid_loss": "valid loss", "valid_accuracy": "acc"}
     said = [f"{label} {metrics[name]:.3f}" for name, label in short.items() if name in metrics]
     return " ".join(said + [f"{name} {metrics[name]:.4g}" for name in COSTS if name in metrics])

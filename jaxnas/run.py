@@ -15,7 +15,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from jaxnas import estimators, methods
-from jaxnas.choosing import choose, described, within_targets
+from jaxnas.choosing import choose, described, known_costs, within_targets
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Dataset, augment, with_shares
@@ -312,6 +312,9 @@ def run(
         _train_row(label, candidate, recipe.training, dataset, folder, StageReport(f"train {label}", console, folder), seconds)
         for label, candidate in candidates
     ]
+    for row, (_, candidate) in zip(rows, candidates, strict=True):
+        costs = known_costs(recipe.search, recipe.train, dataset, space, candidate)
+        row |= {"costs": costs} if costs else {}
     seconds.total = import_seconds + time.perf_counter() - start
     result = {**_result(name, recipe, space, rows, searched, seconds), **chosen.report}
     folder.write_json(RESULT, result)

@@ -24,7 +24,8 @@ from jaxnas.whole_files import part_of, write_whole
 CONFIG, ENVIRONMENT, LOG, TIMING, RESULT = "config.json", "environment.json", "log.jsonl", "timing.jsonl", "result.json"
 GENOTYPE_JSON, GENOTYPE_TEXT = "genotype.json", "genotype.txt"
 ALPHAS, SUPERNET, NETWORK, STATE = "alphas.npz", "supernet.npz", "network.npz", "state.npz"
-FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, STATE)
+REPORT = "report.html"
+FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, STATE, REPORT)
 
 
 class RunFolder:

@@ -34,6 +34,9 @@ def architecture(text: str, benchmark: Benchmark) -> int:
 
     Raises:
       UserError: none of these, or an architecture of another space.
+
+    >>> architecture("22212220", Benchmark("macro", {}, {}, {}, "nothing"))
+    6477
     """
     codec, size = CODECS[benchmark.space], CODECS[benchmark.space].SIZE
     if text.removeprefix("-").isdecimal() and not (benchmark.space == "macro" and len(text) == macro.LAYERS):
@@ -65,6 +68,7 @@ def query(benchmark: Benchmark, index: int, dataset: str | None, split: str | No
     Returns:
       ``index``, ``architecture``, ``benchmark``, ``source``, ``dataset``, ``split``, ``epochs``; ``accuracy`` in percent, the
       mean of ``runs`` runs, with ``runs_by_seed`` where they are known; ``rank``, 1 for the best, of ``architectures``;
+      ``isomorphic``, by number the accuracies of the others that are the same network, so one sees what chance does;
       ``averaged``, in words; ``seconds`` of one training, or None; ``in_table``, what the table itself counts;
       ``network``, what we count of its network (of NAS-Bench-201), or None.
 
@@ -82,6 +86,7 @@ def query(benchmark: Benchmark, index: int, dataset: str | None, split: str | No
             "multiply_adds": dict(zip(COUNTERS, multiply_adds, strict=True)),
         }
     seconds = benchmark.seconds.get((dataset, epochs))
+    same = _isomorphic(benchmark, index)
     each = {seed: float(values[index]) for seed, values in found.each.items() if not np.isnan(values[index])}
     return {
         "index": index,
@@ -96,11 +101,20 @@ def query(benchmark: Benchmark, index: int, dataset: str | None, split: str | No
         "runs_by_seed": each,
         "rank": int((found.mean > found.mean[index]).sum()) + 1,
         "architectures": len(found.mean),
+        "isomorphic": {number: float(found.mean[number]) for number in same},
         "averaged": f"{told(found, index)}; {_setting(benchmark, dataset, split, epochs)}",
         "seconds": None if seconds is None else float(seconds[index]),
         "in_table": {name: int(values[index]) for name, values in benchmark.counts.items() if _is_of(name, dataset)},
         "network": network,
     }
+
+
+def _isomorphic(benchmark: Benchmark, index: int) -> list[int]:
+    """Numbers of the others that are the same network."""
+    if benchmark.space == "sss":
+        return []
+    classes = CODECS[benchmark.space].classes()
+    return [number for number in np.flatnonzero(classes == classes[index]).tolist() if number != index]
 
 
 def _is_of(name: str, dataset: str) -> bool:
@@ -128,6 +142,12 @@ def latencies(path: Path, index: int, benchmark: Benchmark) -> dict[str, float |
     Raises:
       UserError: no such file or column, a number that is there twice or none of the benchmark's, a time that is no number; the
         architecture is not in it.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "phones.csv"
+    >>> _ = path.write_text("index,phone,tpu\\n7,2.5,-1\\n")
+    >>> latencies(path, 7, Benchmark("nb201", {}, {}, {}, "nothing"))
+    {'phone': 2.5, 'tpu': None}
     """
     columns = read_columns(path)
     if "index" not in columns:
@@ -170,6 +190,9 @@ def report(answer: dict[str, Any]) -> str:
         f"  {answer['averaged']}",
         f"  from {answer['source']}",
     ]
+    if same := answer["isomorphic"]:
+        least, most = min(same.values()), max(same.values())
+        lines.append(f"isomorphic to it are {len(same)} others, with {least:.2f} to {most:.2f} %")
     lines += [] if answer["seconds"] is None else [f"training: {answer['seconds']:,.1f} s, as the benchmark has it"]
     if answer["network"]:
         counted = answer["network"]["multiply_adds"]

@@ -21,16 +21,40 @@ if "xla_backend_optimization_level" not in os.environ.get("XLA_FLAGS", ""):
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-def _existing(folder: Path, holds: str) -> Path:
-    if not folder.is_dir():
-        pytest.skip(f"{holds} not found: no folder {folder}")
-    return folder
+def _existing(path: Path, holds: str) -> Path:
+    if not path.exists():
+        pytest.skip(f"{holds} not found: no {path}")
+    return path
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder of the data sets and tables: ``JAXNAS_DATA``, or ``../shared/data`` beside the repository."""
     return _existing(Path(os.environ.get("JAXNAS_DATA", SHARED / "data")), "data sets")
+
+
+@pytest.fixture(scope="session")
+def nb201_table(data_dir: Path) -> Path:
+    """The plain table of NAS-Bench-201."""
+    return _existing(data_dir / "nasbench201" / "nb201_main.npz", "NAS-Bench-201's table")
+
+
+@pytest.fixture(scope="session")
+def macro_table(data_dir: Path) -> Path:
+    """The plain table of NAS-Bench-Macro."""
+    return _existing(data_dir / "nasbench_macro" / "nas_bench_macro_cifar10.csv.gz", "NAS-Bench-Macro's table")
+
+
+@pytest.fixture(scope="session")
+def nats_records(data_dir: Path) -> Path:
+    """Folder of some official records of NATS-Bench."""
+    return _existing(data_dir / "nats_bench_records", "records of NATS-Bench")
+
+
+@pytest.fixture(scope="session")
+def device_latencies(data_dir: Path) -> Path:
+    """Folder of the latencies of NAS-Bench-201's architectures on devices."""
+    return _existing(data_dir / "hw_nas_bench_nb201", "device latencies of NAS-Bench-201")
 
 
 @pytest.fixture(scope="session")
@@ -92,13 +116,16 @@ def write_run() -> Callable[..., Path]:
         genotypes = [derive(space, alphas), *(random_genotype(space, rng) for _ in range(3))]
         rows = []
         for label, genotype in zip(("found", "random 1", "random 2", "random 3"), genotypes, strict=True):
-            for epoch in range(3):
-                log.append({"stage": f"train {label}", "epoch": epoch, "train_loss": 1 / (epoch + 1), "train_accuracy": 0.9})
+            for epoch in range(6):
+                loss = 1 / (epoch + 1 + rng.random())
+                metrics = {"train_loss": loss, "train_accuracy": 1 - 0.3 * loss}
+                log.append({"stage": f"train {label}", "epoch": epoch, **metrics})
                 timing.append({"stage": f"train {label}", "epoch": epoch, "seconds": 1.0})
             accuracy = round(0.95 + 0.01 * rng.random(), 4)
             log.append({"stage": f"train {label}", "test_accuracy": accuracy})
             row = {"cell": label, "genotype": to_text(genotype), "test_accuracy": accuracy, "parameters": 40000}
-            rows.append({**row, "train_seconds": 3.0})
+            costs = {"latency": target * (0.9 - 0.2 * rng.random() * bool(rows))}
+            rows.append({**row, "train_seconds": 3.0, **({"costs": costs} if recipe.search.latency.form == "target" else {})})
         random = [row["test_accuracy"] for row in rows[1:]]
         result: dict[str, Any] = {"recipe": name, "dataset": recipe.dataset, "space": recipe.search.space, "seed": seed}
         result |= {"genotypes_in_space": space.size, "supernet_parameters": 200000, "alphas": space.alphas}

@@ -50,10 +50,10 @@ def test_networks_that_do_not_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def columns(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
+def columns(nb201_table: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     """The published table; the networks' figures are the closed form, which the test above shows to be what is counted."""
     monkeypatch.setattr(table_checks, "counted", closed_form)
-    with np.load(data_dir / "nasbench201" / "nb201_main.npz") as published:
+    with np.load(nb201_table) as published:
         return {name: published[name] for name in published.files}
 
 
@@ -112,7 +112,9 @@ def test_what_is_missing_is_said(columns: dict[str, np.ndarray], tmp_path: Path)
     assert {said[name] for name in none} == {"the table has none"}
 
 
-def test_exit_codes(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: dict[str, np.ndarray]) -> None:
+def test_exit_codes(
+    macro_table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], columns: dict[str, np.ndarray]
+) -> None:
     def code(path: Path) -> int:
         with pytest.raises(SystemExit) as end:
             cli.main(["verify", "nb201", "--table", str(path)])
@@ -124,10 +126,10 @@ def test_exit_codes(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert code(tmp_path / "altered.npz") == 1
     assert "architecture 7: -3.0 is not an accuracy in percent" in capsys.readouterr().out
     assert code(tmp_path / "none.npz") == 2
-    assert code(data_dir / "nasbench_macro" / "nas_bench_macro_cifar10.csv.gz") == 2
+    assert code(macro_table) == 2
     assert "is a table of NAS-Bench-Macro, NAS-Bench-201 is asked for" in capsys.readouterr().err
 
 
-def test_another_benchmark(data_dir: Path) -> None:
+def test_another_benchmark(macro_table: Path) -> None:
     with pytest.raises(UserError, match="NAS-Bench-201 is asked for"):
-        verify_nb201(data_dir / "nasbench_macro" / "nas_bench_macro_cifar10.csv.gz", None)
+        verify_nb201(macro_table, None)

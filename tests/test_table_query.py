@@ -44,11 +44,15 @@ def test_the_answer() -> None:
         "trained on the 151,700 training images of ImageNet16-120, judged on the other half of the test images, for validation "
         "(3,000)"
     )
+    assert answer["isomorphic"] == {}  # Of skip connections alone there is one.
     assert answer["seconds"] == 7.5 and answer["in_table"] == {"params_in16": 1835}
     # The closed form of tests/test_table_checks.py, of a network that has nothing but what is around its cells.
     counted = {"conv_linear": 1_953_280, "nasbench201": 1_993_792}
     assert answer["network"] == {"parameters": 80_456, "multiply_adds": counted}
-    text = report({**answer, "latency": {"slow": 9.0, "none": None, "fast": 1.0}})
+    others = query(made_up(), 9, "cifar10", "ori-test", 12)["isomorphic"]
+    assert len(others) == 29 and 9 not in others and (nb201.classes()[list(others)] == nb201.classes()[9]).all()
+    text = report({**answer, "isomorphic": {3: 5.0, 4: 7.0}, "latency": {"slow": 9.0, "none": None, "fast": 1.0}})
+    assert "isomorphic to it are 2 others, with 5.00 to 7.00 %" in text
     assert text.index("fast") < text.index("slow") and "could not be run, or was not measured: none" in text
 
 
@@ -107,8 +111,8 @@ def test_a_run_of_another_space(tmp_path: Path) -> None:
         architecture(str(tmp_path / "genotype.json"), made_up())
 
 
-def test_latencies_join_by_number(data_dir: Path) -> None:
-    folder, benchmark = data_dir / "hw_nas_bench_nb201", made_up()
+def test_latencies_join_by_number(device_latencies: Path) -> None:
+    folder, benchmark = device_latencies, made_up()
     published = json.loads((folder / "hw_nas_bench_published_examples.json").read_text())["nasbench201"]
     for number in (0, 1, 2):
         found = latencies(folder / "nb201_latency_27devices_ms.csv.gz", number, benchmark)
@@ -142,7 +146,7 @@ def test_what_a_device_could_not_run(tmp_path: Path) -> None:
     assert latencies(tmp_path / "phones.csv", 1835, made_up()) == {"phone": 0.5, "tpu": None, "dsp": None}
 
 
-def test_the_verb(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verb(nb201_table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def call(*arguments: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as end:
             cli.main(["query", *arguments])
@@ -150,7 +154,7 @@ def test_the_verb(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         printed = capsys.readouterr()
         return end.value.code, printed.out, printed.err
 
-    table, asked = str(data_dir / "nasbench201" / "nb201_main.npz"), ["--dataset", "cifar100", "--split", "x-test"]
+    table, asked = str(nb201_table), ["--dataset", "cifar100", "--split", "x-test"]
     code, out, _ = call("9930", "--table", table, *asked, "--epochs", "200", "--json")
     answer = json.loads(out)
     assert code == 0 and (answer["rank"], round(answer["accuracy"], 2)) == (1, 73.51)
@@ -166,11 +170,12 @@ def test_the_verb(data_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert code == 2 and "100 lines for 15,625 architectures" in err
 
 
-def test_nas_bench_macro(data_dir: Path) -> None:
-    benchmark = read(data_dir / "nasbench_macro" / "nas_bench_macro_cifar10.csv.gz")
+def test_nas_bench_macro(macro_table: Path) -> None:
+    benchmark = read(macro_table)
     answer = query(benchmark, architecture("22212220", benchmark), "cifar10", "test", 50)
     assert answer["rank"] == 1 and round(answer["accuracy"], 2) == 93.13 and answer["runs"] == 3
     assert "of each run the greatest test accuracy after any of 50 epochs" in answer["averaged"]
+    assert set(answer["isomorphic"].values()) == {answer["accuracy"]}  # Trained once for all of them.
     assert answer["in_table"]["params"] > 0 and answer["network"] is None
     assert architecture("6560", benchmark) == architecture("22222222", benchmark) == 6560
     with pytest.raises(UserError, match="eight digits|8 digits"):

@@ -56,6 +56,9 @@ def is_official(path: Path) -> bool:
 
     Raises:
       UserError: it cannot be read.
+
+    >>> is_official(Path(__file__))
+    False
     """
     if path.is_dir():
         return True
@@ -84,7 +87,7 @@ def read_official(path: Path, say: Callable[[str], None] = lambda line: None) ->
 
     Raises:
       UserError: it cannot be read, wants more than numbers, or is of something else.
-      TableFault: an architecture is missing, or its record is damaged.
+      TableFault: an architecture is missing or there twice, or its record is damaged.
     """
     space, collected = None, None
     for where, number, record in _records(path):
@@ -93,6 +96,8 @@ def read_official(path: Path, say: Callable[[str], None] = lambda line: None) ->
             space, collected = found, _Collected(CODECS[found].SIZE)
         if found != space:
             raise TableFault(f"{where} is of {NAMES[found]}, what came before it of {NAMES[space]}.")
+        if collected.present[index]:
+            raise TableFault(f"{where}: architecture {index} is there twice.")
         collected.add(index, trials(record, where))
         if collected.present.sum() % 1000 == 0:
             say(f"{collected.present.sum():,} architectures read")
@@ -170,6 +175,11 @@ def trials(record: Any, where: str) -> list[Trial]:
 
     Raises:
       TableFault: it has another form, trials of another length than it says, or a value that is missing or impossible.
+
+    >>> run = {"epochs": 1, "eval_acc1es": {"ori-test@0": 10.0}, "train_times": {0: 2.5}, "params": 0.5, "flop": 1.5}
+    >>> (trial,) = trials({"01": {"all_results": {("cifar10", 777): run}}}, "a record")
+    >>> trial.accuracy, trial.seconds, trial.parameters
+    ({'ori-test': {0: 10.0}}, 2.5, 500000)
     """
     try:
         return [

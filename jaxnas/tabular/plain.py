@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from jaxnas.errors import UserError
 from jaxnas.tabular import macro, nb201
 from jaxnas.tabular.benchmark import Accuracy, Benchmark, TableFault
+from jaxnas.tabular.npz import read_npz
 
 _SETS = {
     ("cifar10", "val"): ("cifar10-valid", "x-valid"),
@@ -53,7 +53,7 @@ def read_plain(path: Path) -> Benchmark:
       TableFault: an architecture of another space, missing or there twice; a value that is missing or impossible; a column
         that follows from the architecture and is another.
     """
-    columns = _npz(path) if _is_zip(path) else _csv(path)
+    columns = read_npz(path) if _is_zip(path) else _csv(path)
     try:
         if "arch_str" in columns:
             return _nb201(columns, path)
@@ -85,14 +85,6 @@ def _csv(path: Path) -> Mapping[str, np.ndarray]:
         if len(row) != len(names):
             raise TableFault(f"{path}, line {number}: {len(row)} values for {len(names)} columns.")
     return {name: np.array([row[i] for row in rows]) for i, name in enumerate(names)}
-
-
-def _npz(path: Path) -> Mapping[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is no NPZ file of a benchmark: {error}.") from error
 
 
 def _nb201(columns: Mapping[str, np.ndarray], path: Path) -> Benchmark:

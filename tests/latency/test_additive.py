@@ -103,7 +103,7 @@ def test_a_candidate_that_no_network_had_is_not_guessed() -> None:
     with pytest.raises(UserError, match="No measured network had cell/0/nor_conv_3x3, and 1 candidate"):
         found.predict(encoding)
     table = fitted_table(found, SHAPE, None, "a phone")
-    with pytest.raises(UserError, match="no row for 1 layer.*cell/0/nor_conv_3x3"):
+    with pytest.raises(UserError, match="no row for 1 candidate.*cell/0/nor_conv_3x3"):
         costs(table, SPACE, SHAPE)
 
 

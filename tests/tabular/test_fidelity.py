@@ -89,8 +89,8 @@ def test_a_single_budget() -> None:
         fidelities(benchmark({12: test}, test), "svhn")
 
 
-def test_the_published_table(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    table = data_dir / "nasbench201" / "nb201_main.npz"
+def test_the_published_table(nb201_table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = nb201_table
     low, high = fidelities(read_plain(table), "cifar10")
     assert (round(low.spearman, 3), round(low.spearman_top, 3), round(high.spearman, 3)) == (0.772, 0.504, 0.984)
     with pytest.raises(SystemExit) as end:

@@ -39,8 +39,8 @@ def test_what_is_no_architecture(text: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def table(data_dir: Path) -> list[dict[str, str]]:
-    with gzip.open(data_dir / "nasbench_macro" / "nas_bench_macro_cifar10.csv.gz", "rt") as file:
+def table(macro_table: Path) -> list[dict[str, str]]:
+    with gzip.open(macro_table, "rt") as file:
         return list(csv.DictReader(file))
 
 
@@ -53,8 +53,8 @@ def written(rows: list[dict[str, str]], path: Path) -> Path:
     return path
 
 
-def test_the_published_table_is_whole(table: list[dict[str, str]], data_dir: Path) -> None:
-    benchmark = read_plain(data_dir / "nasbench_macro" / "nas_bench_macro_cifar10.csv.gz")
+def test_the_published_table_is_whole(table: list[dict[str, str]], macro_table: Path) -> None:
+    benchmark = read_plain(macro_table)
     accuracy = benchmark.find("cifar10", "test", 50)
     assert benchmark.space == "macro" and accuracy.mean.shape == (6_561,) and set(accuracy.runs) == {3}
     best = macro.indices_of_strings(["22212220"])[0]  # As SOURCE.md has it; 22212202 is the same network.

@@ -28,8 +28,8 @@ def test_every_architecture_goes_round() -> None:
         assert [nb201.OPERATIONS.index(name) for name, _, _ in cell] == choices[number].tolist()
 
 
-def test_the_numbers_are_the_benchmarks(data_dir: Path) -> None:
-    with np.load(data_dir / "nasbench201" / "nb201_main.npz") as published:
+def test_the_numbers_are_the_benchmarks(nb201_table: Path) -> None:
+    with np.load(nb201_table) as published:
         np.testing.assert_array_equal(nb201.strings(nb201.all_choices()), published["arch_str"].astype(str))
         np.testing.assert_array_equal(nb201.classes(), published["isomorph_rep"])
 

@@ -56,8 +56,8 @@ def test_what_is_no_table(changes: dict[str, Any], said: str) -> None:
         toy(**changes)
 
 
-def test_what_searches_see_of_nas_bench_201(data_dir: Path) -> None:
-    benchmark = read_plain(data_dir / "nasbench201" / "nb201_main.npz")
+def test_what_searches_see_of_nas_bench_201(nb201_table: Path) -> None:
+    benchmark = read_plain(nb201_table)
     table = table_of(benchmark, "cifar10")
     assert table.budgets.tolist() == [12, 200]
     assert round(float(table.test.max()), 2) == 94.37 and int(table.test.argmax()) == 6111
