@@ -109,8 +109,10 @@ def check_terms(estimator: str, gates: str, most_skips: bool, terms: dict[str, C
     for name, term in terms.items():
         if term.form == "none":
             continue
-        if estimator == "rsps":
-            raise UserError(f"{name}.form={term.form}: estimator=rsps has no alphas that could pay for a cost. Choose another.")
+        if estimator in ("rsps", "enas"):
+            raise UserError(
+                f"{name}.form={term.form}: estimator={estimator} has no alphas that could pay for a cost. Choose another."
+            )
         if term.form == "reward" and estimator != "reinforce":
             raise UserError(f"{name}.form=reward is of estimator=reinforce, got {estimator}.")
         if term.form != "target":

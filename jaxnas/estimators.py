@@ -14,6 +14,7 @@ from jax import Array
 from jaxnas import relaxations
 from jaxnas.errors import UserError
 from jaxnas.nets import active_weights
+from jaxnas.optimizers import clipped
 from jaxnas.recipe import SearchRecipe
 from jaxnas.search import Scalars
 from jaxnas.spaces import CellSpace, Space
@@ -31,6 +32,7 @@ class Estimator:
       why_not_smooth: empty where the mixture, its random draws held fixed, is a smooth function of the alphas; otherwise why
         it is not, as the end of a sentence (see :func:`jaxnas.composition.check_pair`).
       selects: accuracy with the supernet's weights chooses the genotype (:mod:`jaxnas.selection`), not the alphas alone.
+      scores: of the alphas one for each candidate, ``(space, alphas) -> alphas by kind of cell``, for derivation and logs.
       initial: alphas at the start, ``(space, key, deviation) -> alphas``.
     """
 
@@ -38,6 +40,7 @@ class Estimator:
     why_not_smooth: str = ""
     selects: bool = False
     initial: Callable[[Any, Array, float], Any] = relaxations.initial_alphas
+    scores: Callable[[Any, Any], Any] = lambda space, alphas: alphas
 
 
 def temperature(recipe: SearchRecipe, steps_per_epoch: int) -> Callable[[Array], Scalars]:
@@ -142,6 +145,18 @@ def _reinforce(recipe: SearchRecipe, space: Space, steps_per_epoch: int) -> dict
     }
 
 
+def _enas(recipe: SearchRecipe, space: Space, steps_per_epoch: int) -> dict[str, Any]:
+    def adam(epsilon: float) -> optax.GradientTransformation:
+        plain = optax.adam(recipe.alpha_learning_rate, recipe.alpha_b1, recipe.alpha_b2, epsilon)
+        return clipped(recipe.alpha_clip, plain) if recipe.alpha_clip else plain
+
+    return {
+        "relax": relaxations.written_paths(space, recipe.paths),
+        "alpha_loss": lambda loss: relaxations.by_accuracy(loss, recipe.entropy_weight),
+        "alpha_optimizer": relaxations.controller_optimizer(adam, recipe.baseline_decay),
+    }
+
+
 _PERTURBED = "its training loss is taken at a perturbed mixture that has no derivative in the alphas"
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -156,13 +171,20 @@ ESTIMATORS: dict[str, Estimator] = {
     "setn": Estimator(_setn, "the path of its training loss is drawn without regard to the alphas", selects=True),
     "rsps": Estimator(_rsps, "it has no alphas to learn", selects=True),
     "reinforce": Estimator(_reinforce, "it takes no derivative of the network in the alphas"),
+    "enas": Estimator(
+        _enas,
+        "it takes no derivative of the network in the controller",
+        selects=True,
+        initial=relaxations.initial_controller,
+        scores=relaxations.likeliest_path,
+    ),
 }
 """By the names of recipes.
 
 ``softmax``: DARTS. ``gdas``: hard Gumbel, straight through. ``snas``: soft Gumbel, SNAS's and FBNet's. ``proxyless``: binary
 gates. ``pc_darts``: partial channels with edge normalisation. ``drnas``: Dirichlet. ``sdarts_rs``, ``sdarts_adv``: random and
 adversarial perturbation. ``setn``, ``rsps``: uniform paths, with and without learning alphas at the expectation.
-``reinforce``: the score function.
+``reinforce``: the score function. ``enas``: the same of an LSTM that writes paths down.
 """
 
 

@@ -24,7 +24,7 @@ from jaxnas.spaces import BLOCK_SPACES, NONE, SKIP, CellSpace, Space, SpaceName,
 from jaxnas.train_recipe import Training, TrainRecipe
 
 Estimator = Literal[
-    "softmax", "gdas", "snas", "proxyless", "pc_darts", "drnas", "sdarts_rs", "sdarts_adv", "setn", "rsps", "reinforce"
+    "softmax", "gdas", "snas", "proxyless", "pc_darts", "drnas", "sdarts_rs", "sdarts_adv", "setn", "rsps", "reinforce", "enas"
 ]
 
 _OF_HYPERGRADIENTS: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -41,7 +41,8 @@ _OF_ESTIMATORS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("share",): ("pc_darts", "drnas"),
     ("divergence",): ("drnas",),
     ("radius", "radius_end"): ("sdarts_rs", "sdarts_adv"),
-    ("paths",): ("reinforce",),
+    ("paths",): ("reinforce", "enas"),
+    ("baseline_decay", "entropy_weight"): ("enas",),
 }
 """Fields that only some estimators read."""
 
@@ -98,7 +99,9 @@ class SearchRecipe:
       share: pc_darts and drnas: K, of which one channel goes through the candidates.
       divergence: drnas: factor of the Dirichlet's divergence from a flat one.
       radius, radius_end: sdarts: of the perturbation, in the first epoch and (never reached) after the last.
-      paths: reinforce: drawn for one update of the alphas.
+      paths: reinforce and enas: drawn for one update of the alphas.
+      baseline_decay: enas: how much of the moving mean of rewards, the baseline, an update leaves.
+      entropy_weight: enas: what the entropy of the controller's paths counts beside their accuracy, from 0 to 1.
       micro_batches: parts that each batch is gone through in, one after the other, for less memory: gradients are those of the
         mean over all, batch norms normalise by each part's moments, and one more forward pass is run.
       train_share, valid_share: of the training images of every class, drawn by the seed, those for the weights and those for
@@ -150,6 +153,8 @@ class SearchRecipe:
     radius: float = 0.0
     radius_end: float = 0.0
     paths: int = 10
+    baseline_decay: float = 0.99
+    entropy_weight: float = 1e-4
     epochs: int = 50
     batch: int = 64
     micro_batches: int = 1
@@ -206,7 +211,8 @@ class SearchRecipe:
         check_not_negative(self, "instruments_every")
         check_not_negative(self, "divergence", "radius", "radius_end", "warmup_epochs", "rising_epochs")
         check_below_one(self, "label_smoothing", "skip_dropout")
-        check_below_one(self, "momentum", "alpha_b1", "alpha_b2")
+        check_below_one(self, "momentum", "alpha_b1", "alpha_b2", "baseline_decay")
+        check_not_negative(self, "entropy_weight")
         for choice, own in (("hypergradient", _OF_HYPERGRADIENTS), ("estimator", _OF_ESTIMATORS)):
             for names, needed in own.items():
                 got = getattr(self, choice)
@@ -217,6 +223,8 @@ class SearchRecipe:
             raise UserError(f"micro_batches={self.micro_batches} must divide the batch, {self.batch}.")
         if self.estimator == "reinforce" and self.paths < 2:
             raise UserError(f"paths={self.paths}: each path is compared with the mean of the others, draw at least 2.")
+        if self.estimator == "enas":
+            check_unused(self, "is of alphas, but estimator=enas has a controller.", "alpha_mean", "alpha_deviation")
         if self.order == "together" and self.hypergradient != "first_order":
             raise UserError(f"order=together is of one gradient: it needs hypergradient=first_order, got {self.hypergradient}.")
         if self.order == "together" and (self.alphas_from_epoch or self.weight_steps_per_alpha_step > 1):
@@ -299,7 +307,7 @@ def _check_stages(search: SearchRecipe) -> None:
     space = search.build_space()
     if not isinstance(space, CellSpace):
         raise UserError(f"Stages prune the edges of cells: next_stages cannot serve space={search.space}, a chain of blocks.")
-    if search.estimator in ("setn", "rsps"):
+    if search.estimator in ("setn", "rsps", "enas"):
         raise UserError(
             f"The alphas decide which candidates go on to the next stage, but estimator={search.estimator} lets the weights "
             "choose: leave out next_stages, or choose another estimator."

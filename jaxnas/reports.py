@@ -92,8 +92,9 @@ class SearchReport(StageReport):
         Those of a later stage are in the columns of the whole space: what an edge does not have any more is NaN, in the log
         null.
         """
-        genotype = self.part.genotype(state.alphas)  # First of all: it refuses alphas that are not finite.
-        alphas = {kind: np.asarray(alpha) for kind, alpha in state.alphas.items()}
+        scores = ESTIMATORS[self.part.search.estimator].scores(self.part.space, state.alphas)
+        genotype = self.part.genotype(scores)  # First of all: it refuses alphas that are not finite.
+        alphas = {kind: np.asarray(alpha) for kind, alpha in scores.items()}
         if self.part.number:
             alphas = spread(self.part.search.build_space(), self.part.space, alphas)
         # The largest first: a disk that is full keeps the epoch before whole.

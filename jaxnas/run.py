@@ -401,7 +401,8 @@ def dry_run(
     space, network = recipe.search.build_space(), search_network(recipe.search, dataset)
     console.first_screen(name, recipe, dataset, space, network, mesh)
     searched, state = search_parts(recipe, dataset, network, console, None, Seconds(), 2, profile_folder, mesh)
-    genotype = searched[-1][0].genotype(state.alphas)
+    scores = estimators.ESTIMATORS[recipe.search.estimator].scores(searched[-1][0].space, state.alphas)
+    genotype = searched[-1][0].genotype(scores)
     network = network_of(genotype, recipe.train, dataset)
     written = "nothing written" if profile_folder is None else "only a profile written"
     steps = "two steps" if len(searched) == 1 else f"two steps of each of {len(searched)} stages"

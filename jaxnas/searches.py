@@ -31,6 +31,42 @@ SEARCHES: dict[str, SearchRecipe] = {
     # exps/NAS-Bench-201-algos/SETN.py, which does not clip; RANDOM-NAS.py. Their cells: jaxnas.selection.
     "nb201-setn": dataclasses.replace(NB201, estimator="setn", epochs=250, clip=0.0),
     "nb201-rsps": dataclasses.replace(NB201, estimator="rsps", epochs=250),
+    # exps/NAS-Bench-201-algos/ENAS.py: 50 updates of the controller an epoch, after its 196 steps; here in every fourth step.
+    # There the rate is annealed anew every ten epochs, here once. Its controller: jaxnas.controller, jaxnas.relaxations.enas.
+    "nb201-enas": dataclasses.replace(
+        NB201,
+        estimator="enas",
+        epochs=250,
+        batch=128,
+        learning_rate=0.05,
+        learning_rate_end=0.0005,
+        weight_decay=2.5e-4,
+        weight_steps_per_alpha_step=4,
+        paths=20,
+        alpha_learning_rate=1e-3,
+        alpha_b1=0.0,
+        alpha_clip=5.0,
+    ),
+    # melodyguan/enas at 00787a5, scripts/cifar10_micro_search.sh, with DARTS's candidates and cells in place of its own: two
+    # inputs with an operation each for every node. 30 updates an epoch of 281 steps, here in every ninth step; 5,000 images for
+    # the controller; one annealing of the rate in place of restarts, no auxiliary heads, drop path or dropout.
+    "enas": dataclasses.replace(
+        DARTS,
+        estimator="enas",
+        channels=20,
+        epochs=150,
+        batch=160,
+        train_share=0.9,
+        valid_share=0.1,
+        order="weights_first",
+        weight_steps_per_alpha_step=9,
+        learning_rate=0.05,
+        learning_rate_end=0.0005,
+        nesterov=True,
+        weight_decay=1e-4,
+        alpha_learning_rate=3.5e-3,
+        alpha_b1=0.0,
+    ),
     # xautodl/models/cell_searchs/search_model_gdas_nasnet.py, configs/search-opts/GDAS-NASNet-CIFAR.config; N=2: 8 cells.
     "gdas": dataclasses.replace(
         NB201,
@@ -225,6 +261,16 @@ _GATES: dict[str, Any] = {"alpha_b1": 0.0, "alpha_weight_decay": 0.0, "alphas_fr
 SMALL_SEARCHES: dict[str, SearchRecipe] = {
     "gdas-digits": dataclasses.replace(_SMALL_PATH, estimator="gdas", temperature=10.0, temperature_end=0.1),
     "setn-digits": dataclasses.replace(_SMALL_PATH, estimator="setn", clip=0.0),
+    "enas-digits": dataclasses.replace(
+        _SMALL_PATH,
+        estimator="enas",
+        weight_steps_per_alpha_step=2,
+        paths=8,
+        baseline_decay=0.9,
+        alpha_learning_rate=0.01,
+        alpha_b1=0.0,
+        alphas_from_epoch=2,
+    ),
     "rsps-digits": dataclasses.replace(_SMALL_PATH, estimator="rsps"),
     "snas-digits": dataclasses.replace(
         _SMALL, estimator="snas", order="together", alpha_mean=1.0, alpha_deviation=0.01, alpha_clip=10.0

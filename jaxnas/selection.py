@@ -10,9 +10,10 @@ import numpy as np
 from jax import Array, lax
 
 from jaxnas.data import Augmentation, Dataset, augment
-from jaxnas.derive import one_hot_mixture
+from jaxnas.derive import derive, one_hot_mixture
 from jaxnas.losses import accuracy
 from jaxnas.nets import Network
+from jaxnas.relaxations import drawn_paths
 from jaxnas.spaces import Genotype, Nb201Genotype, Space, random_genotype
 
 CANDIDATES, IMAGES = 100, 512
@@ -20,13 +21,19 @@ CANDIDATES, IMAGES = 100, 512
 
 
 def candidates(estimator: str, space: Space, alphas: Any, seed: int) -> list[Genotype]:
-    """What is compared: random genotypes (rsps), or those most probable by the softmax of the alphas (setn).
+    """What is compared: random genotypes (rsps), those that the controller draws (enas), or those most probable by the softmax
+    of the alphas (setn).
 
-    AutoDL-Projects, exps/NAS-Bench-201-algos/RANDOM-NAS.py and SETN.py (``return_topK``); the latter in family nb201 alone.
+    AutoDL-Projects, exps/NAS-Bench-201-algos/RANDOM-NAS.py, ENAS.py and SETN.py (``return_topK``); the last in family nb201
+    alone.
     """
     if estimator == "rsps":
         rng = np.random.Generator(np.random.PCG64([seed, 2]))
         return [random_genotype(space, rng) for _ in range(CANDIDATES)]
+    if estimator == "enas":
+        paths, _ = drawn_paths(space, alphas, jax.random.split(jax.random.fold_in(jax.random.key(seed), 8), CANDIDATES))
+        drawn = {kind: np.asarray(part["weights"]) for kind, part in paths.items()}
+        return [derive(space, {kind: rows[i] for kind, rows in drawn.items()}) for i in range(CANDIDATES)]
     cell = space.cell("cell")
     # The best sums of some edges are found among the best sums of one edge less.
     best: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]

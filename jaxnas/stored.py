@@ -120,7 +120,7 @@ def alphas_of(folder: Path) -> tuple[Space, Any]:
     if not (folder / ALPHAS).exists():
         raise UserError(f"{folder} has no {ALPHAS}: the search was ended before its first epoch.")
     space = search.build_space()
-    alphas = read_arrays(folder / ALPHAS, start(search, space, jax.random.key(0)))
+    alphas = read_arrays(folder / ALPHAS, ESTIMATORS[search.estimator].scores(space, start(search, space, jax.random.key(0))))
     return gathered(space, alphas) if search.next_stages and isinstance(space, CellSpace) else (space, alphas)
 
 

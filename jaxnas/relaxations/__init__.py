@@ -2,6 +2,14 @@
 
 from jaxnas.relaxations.binary_gates import binary_gates, learns, rescaled, sampled_path
 from jaxnas.relaxations.dirichlet import dirichlet, divergence
+from jaxnas.relaxations.enas import (
+    by_accuracy,
+    controller_optimizer,
+    drawn_paths,
+    initial_controller,
+    likeliest_path,
+    written_paths,
+)
 from jaxnas.relaxations.gumbel import gumbel_softmax, hard_gumbel, soft_gumbel, straight_through
 from jaxnas.relaxations.partial_channels import initial_partial_alphas, partial_channels, with_bypass
 from jaxnas.relaxations.perturbation import attack, random_perturbation
@@ -19,13 +27,18 @@ __all__ = [
     "accuracy_over_latency",
     "attack",
     "binary_gates",
+    "by_accuracy",
+    "controller_optimizer",
     "dirichlet",
     "divergence",
+    "drawn_paths",
     "gumbel_softmax",
     "hard_gumbel",
     "initial_alphas",
+    "initial_controller",
     "initial_partial_alphas",
     "learns",
+    "likeliest_path",
     "over_paths",
     "partial_channels",
     "random_perturbation",
@@ -37,4 +50,5 @@ __all__ = [
     "straight_through",
     "uniform_path",
     "with_bypass",
+    "written_paths",
 ]
