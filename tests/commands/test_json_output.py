@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 
-from jaxnas import cli, latency, plan, published, recipes, run, stored
+from jaxnas import cli, latency, plan, published, recipes, run, stored, tabular, trust
 from jaxnas.commands import VERBS, baselines, profile
 from jaxnas.counting import COUNTERS
 from jaxnas.interop import golden
@@ -20,6 +22,7 @@ from jaxnas.latency import measure
 from jaxnas.relaxations import initial_alphas
 from jaxnas.run_folder import ALPHAS, CONFIG, RunFolder, plain
 from jaxnas.spaces import from_json, from_text
+from jaxnas.tabular.benchmark import Accuracy
 
 NB201 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
 RESULT = {
@@ -45,11 +48,24 @@ COMPARED = {
         }
     ],
 }
+TRUSTED = trust.Trust("digits", "a table", 300, 256, 0.5, 0.6, 0.1, 0.2, NB201, 93.0, 94.0, 1.0, 0.1, 0.4, 0.3, 0.2, 87.0)
 REPORT = {"passed": False, "quantities": [{"error": math.inf}, {"error": 1e-12}]}
 
 
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of NAS-Bench-201 of made-up numbers."""
+    mean = np.linspace(10, 90, tabular.nb201.SIZE, dtype=np.float32)
+    settings = [("cifar10-valid", "x-valid", 12), ("cifar10-valid", "x-valid", 200), ("cifar10", "ori-test", 200)]
+    accuracy = {key: Accuracy(mean, np.ones(len(mean), np.uint8), "one") for key in settings}
+    seconds = {("cifar10-valid", epochs): mean for epochs in (12, 200)}
+    path = tmp_path_factory.mktemp("tables") / "nb201.npz"
+    tabular.write_compact(tabular.Benchmark("nb201", accuracy, seconds, {}, "nowhere"), path)
+    return path
+
+
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, benchmark: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test runs in a folder of its own, which holds a run that has searched and tables of latencies."""
     monkeypatch.chdir(tmp_path)
     recipe = recipes.find("nb201-digits")
@@ -57,6 +73,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     written.write_json(CONFIG, {"recipe": "nb201-digits", **plain(recipe)})
     written.write_arrays(ALPHAS, initial_alphas(recipe.search.build_space(), jax.random.key(3)))
     latency.write(latency.Table("layers", "nb201", "x", 1, "float32", {"a": latency.Row(1.0)}), tmp_path / "table.json")
+    shutil.copy(benchmark, tmp_path / "nb201.npz")
     (tmp_path / "lut.yaml").write_text("Conv-input:8x8x3-output:4x4x8:\n  mean: 1.5\n")
     return tmp_path
 
@@ -84,6 +101,7 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "run", ran)
     monkeypatch.setattr(run, "train_only", ran)
     monkeypatch.setattr(stored, "test_accuracy", lambda *_: (0.5, 500))
+    monkeypatch.setattr(trust, "trust", lambda *_: TRUSTED)
     monkeypatch.setattr(golden, "verify_files", lambda files, path: report(path, print))
     checks = latency.Checks(latency.Scores(0.9, 5.0, 1.0, 2), "two drawn")
     table = latency.Table("layers", "nb201", "x", 1, "float32", {"a": latency.Row(1.0)}, checks=checks)
@@ -112,6 +130,19 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "baselines": (["baselines", "--table", "nb201.csv", "--out", "compared", "--overwrite"], 0, "93.00 +- 0.10"),
     "plan": (["plan", "nb201-digits"], 0, "1 parameters, 30 alphas"),
     "derive": (["derive", "searched"], 0, "|"),
+    "draw": (["draw", "DARTS_V2", "--out", "cell.svg", "--overwrite"], 0, "picture: cell.svg"),
+    "report": (["report", "searched"], 0, "report: searched"),
+    "compare": (["compare", "searched", "searched"], 0, "comparison: compare.html"),
+    "status": (["status", "searched"], 0, "nb201-digits"),
+    "list": (["list", "."], 0, "nb201-digits"),
+    "trust": (["trust", "searched", "--table", "nb201.npz"], 0, "regret 1.00 points"),
+    "table convert": (["table", "convert", "nb201.npz", "--out", "copy.npz", "--overwrite"], 0, "15,625 architectures"),
+    "table fidelity": (["table", "fidelity", "nb201.npz", "--dataset", "cifar10"], 0, "Spearman"),
+    "query": (
+        ["query", "7", "--table", "nb201.npz", "--dataset", "cifar10", "--split", "ori-test", "--epochs", "200"],
+        0,
+        "cifar10",
+    ),
     "train": (["train", NB201], 0, "an epoch"),
     "evaluate": (["evaluate", "searched"], 0, "test accuracy 50.00% on 500 images"),
     "latency import": (
@@ -209,7 +240,7 @@ def test_a_full_disk_leaves_the_result_before(
     assert code == 2
     assert err == "jaxnas: result.json cannot be written: No space left on device.\n"
     assert (folder / "result.json").read_text() == "{}"
-    assert {path.name for path in folder.iterdir()} == {"searched", "table.json", "lut.yaml", "result.json"}
+    assert {path.name for path in folder.iterdir()} == {"searched", "table.json", "nb201.npz", "lut.yaml", "result.json"}
 
 
 def test_what_is_no_regular_file_is_not_replaced(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
