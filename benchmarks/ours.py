@@ -133,8 +133,8 @@ class _Report:
 
     seconds = 0.0
 
-    def begin(self, state: Any) -> tuple[Any, int]:
-        return state, 0
+    def begin(self, state: Any, done: feeding.Done) -> tuple[Any, feeding.Done]:
+        return state, done
 
     def compiled(self, compiled: Compiled) -> None:
         pass
@@ -144,6 +144,9 @@ class _Report:
 
     def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
         self.seconds = seconds
+
+    def reached(self, state: Any, done: feeding.Done) -> None:
+        pass
 
 
 def open_side(case: str, order: Order, precision: Precision, rematerialise: bool, started: float) -> Side:

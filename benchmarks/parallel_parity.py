@@ -43,13 +43,19 @@ def main(
     """Runs every form in every setting and writes how far they are from one device."""
     settings = [
         {"order": order, "precision": precision, "micro_batches": parts, "steps": steps}
-        for order in orders
         for precision in precisions
+        for order in orders
         for parts in (micro_batches if order == "first" else micro_batches[:1])
     ]
     with tempfile.TemporaryDirectory() as folder:
-        for form in ("one", *forms):
-            _run(form, settings, Path(folder))
+        processes = [process for form in ("one", *forms) for process in _started(form, settings, folder)]
+        try:
+            codes = [process.wait() for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        if any(codes):
+            raise SystemExit(f"A process failed: they ended with {codes}.")
         found = [
             {**setting, "form": form, **_compared(Path(folder), form, number)}
             for number, setting in enumerate(settings)
@@ -63,24 +69,17 @@ def main(
     return record
 
 
-def _run(form: str, settings: list[dict[str, Any]], folder: Path) -> None:
-    """The searches of a form, whose final and first states go to the folder."""
+def _started(form: str, settings: list[dict[str, Any]], folder: str) -> list[subprocess.Popen[bytes]]:
+    """The processes of a form, which leave the first and last states of their searches in the folder."""
     count = 2 if form == "processes" else 1
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES[form]}"
     environment = {**os.environ, "XLA_FLAGS": flags.strip(), "JAX_PLATFORMS": "cpu"}
-    task = json.dumps({"form": form, "settings": settings, "folder": str(folder), "port": port})
+    task = json.dumps({"form": form, "settings": settings, "folder": folder, "port": port})
     command = [sys.executable, __file__, "--worker", task]
-    processes = [subprocess.Popen([*command, str(process)], env=environment) for process in range(count)]
-    try:
-        codes = [process.wait() for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    if any(codes):
-        raise SystemExit(f"{form}: a process ended with {codes}")
+    return [subprocess.Popen([*command, str(process)], env=environment) for process in range(count)]
 
 
 def _compared(folder: Path, form: str, number: int) -> dict[str, Any]:

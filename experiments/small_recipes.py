@@ -26,6 +26,7 @@ from jaxnas.data import load
 from jaxnas.recipes import RECIPES, Recipe
 from jaxnas.reports import Seconds
 from jaxnas.run_folder import LOG, RunFolder, environment
+from jaxnas.saves import saving
 from jaxnas.spaces import to_text
 from jaxnas.stages import Part, spread
 
@@ -50,7 +51,8 @@ def searched(name: str, seed: int) -> dict[str, Any]:
     dataset = load(recipe.dataset)
     network = run.search_network(recipe.search, dataset)
     with tempfile.TemporaryDirectory() as folder, Console() as console:
-        parts, state = run.search_parts(recipe, dataset, network, console, RunFolder(folder), Seconds())
+        with saving(RunFolder(folder), {}, console.note) as saves:
+            parts, state = run.search_parts(recipe, dataset, network, console, saves, Seconds())
         last_epoch = json.loads((Path(folder) / LOG).read_text().splitlines()[-1])
     found = choose(recipe, *parts[-1], dataset, state)
     # NaN is null in the log: no step has looked at the validation half.

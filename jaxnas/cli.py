@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from jaxnas import leaving
 from jaxnas.commands import VERBS
 from jaxnas.errors import TargetMissed, UserError, did_you_mean
 
@@ -22,7 +23,10 @@ USAGE = """usage: jaxnas VERB ...
   search [RECIPE]         search, train what was found and random ones beside it
   pareto [RECIPE]         search at several targets: accuracy against cost, as table and picture
   baselines --table FILE  every black-box searcher on a table of a benchmark, as table and picture
+  blackbox [RECIPE]       train what a black-box searcher asks, several at a time, and go on after an interruption
   plan [RECIPE]           what a search would need, before it runs, and whether it fits this device
+  resume RUN              go on with a search or a training that was ended
+  sweep [RECIPE]          search with several seeds and settings: mean and deviation of each
   derive RUN              print the genotype of a run's alphas
   draw RUN|GENOTYPE       a picture of a network: SVG, PNG or DOT; of a run also its alphas, or its epochs as a GIF
   report RUN              one HTML page about a run: pictures, curves, alphas over time
@@ -50,14 +54,16 @@ jaxnas VERB --help tells more."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a verb and exits: 0, 1 where a check failed, 2 for a user's mistake, 3 where nothing meets a target, 130 when
-    interrupted."""
+    """Runs a verb and exits: 0, 1 where a check failed, 2 for a user's mistake, 3 where nothing meets a target, 75 where a run
+    was interrupted that can be resumed, and 128 and the number of the signal where there is nothing to resume."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # As standard error: a class's name is no reason to end a search.
     try:
-        with _ended_by_interrupt():
+        with _ended_by_signals():
             code = _run(arguments)
+    except leaving.Left as left:
+        code = _failed(str(left), leaving.RESUME_ME)
     except UserError as error:
         code = _failed(str(error))
     except TargetMissed as missed:
@@ -100,25 +106,31 @@ def _of_system(error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def _ended_by_interrupt() -> Iterator[None]:
-    """Ctrl-C ends the process at once, with one message.
+def _ended_by_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM, with which machines announce that they are taken away, end the process with one message.
 
     KeyboardInterrupt would wait while XLA compiles, minutes in which no Python runs, and where JAX calls Python from its own
-    code it would be lost. To end at once loses nothing: every file of a run is written whole or not at all.
+    code it would be lost. A run that does steps saves its state and leaves, unless it is asked a second time. To end all else
+    at once loses nothing: every file of a run is written whole or not at all.
     """
     woken, wake = socket.socketpair()
     wake.setblocking(False)
 
     def end() -> None:
-        if woken.recv(1):  # Nothing, once it is closed.
+        while number := woken.recv(1):  # Nothing, once it is closed.
+            if leaving.ask():
+                print("jaxnas: Saving, then leaving. Once more to leave at once.", file=sys.__stderr__, flush=True)
+                continue
             # A live line hides the cursor, and has put itself in the place of the two streams.
             sys.stderr = sys.__stderr__
+            resume = leaving.how_to_resume()
+            said = f"Interrupted. What the run folder holds is whole. {resume or ''}".strip()
             try:
                 _show_cursor()
             finally:
-                os._exit(_failed("Interrupted. What the run folder holds is whole.", 130))
+                os._exit(_failed(said, leaving.RESUME_ME if resume else 128 + number[0]))
 
-    handler = signal.signal(signal.SIGINT, lambda *_: None)
+    handlers = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.set_wakeup_fd(wake.fileno())
     thread = threading.Thread(target=end, daemon=True)
     thread.start()
@@ -126,7 +138,8 @@ def _ended_by_interrupt() -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         wake.close()
         thread.join()
         woken.close()

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,11 +25,30 @@ from jaxnas.search import many_steps
 STEPS_PER_DISPATCH = 20  # Enough that the time outside the compiled program vanishes, few enough that progress is seen.
 
 
+class NotFinite(UserError):
+    """A number that makes all that follows worthless."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Done:
+    """How far a stage is.
+
+    Attributes:
+      epoch: the epoch that it is in; those before are done.
+      step: steps of that epoch that are done.
+      metrics: what these reported, by name arrays of numbers, one after the other.
+    """
+
+    epoch: int
+    step: int = 0
+    metrics: Mapping[str, Sequence[np.ndarray]] = dataclasses.field(default_factory=dict)
+
+
 class Report(Protocol):
     """Where progress goes: to the screen and the log. All methods are called on the host between dispatches."""
 
-    def begin(self, state: Any) -> tuple[Any, int]:
-        """First of all: the state to begin with, and the epochs that it has behind it. ``state, 0`` unless a run is resumed."""
+    def begin(self, state: Any, done: Done) -> tuple[Any, Done]:
+        """First of all: the state to begin with and how far it is, which are those given unless a run is resumed."""
         ...
 
     def compiled(self, compiled: Compiled) -> None:
@@ -40,6 +59,9 @@ class Report(Protocol):
 
     def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
         """An epoch is done, with the state after it, which the next dispatch takes back: copy what is to be kept."""
+
+    def reached(self, state: Any, done: Done) -> None:
+        """Called last between any two dispatches, and after the last one: a place to go on from. Copy what is to be kept."""
 
 
 def check_batch(batch: int, size: int, what: str) -> None:
@@ -121,11 +143,10 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
       The final state and the compiled program's seconds.
 
     Raises:
-      UserError: a loss that is not finite; the message names epoch and step.
+      NotFinite: a loss or a gradient that is not; the message names epoch and step.
     """
     mesh = stage.mesh
-    state, done = report.begin(stage.start())
-    first = stage.first_epoch + done
+    state, done = report.begin(stage.start(), Done(stage.first_epoch))
     state, data = put(mesh, state), put(mesh, stage.data)
     epochs, steps_per_epoch, most = stage.epochs, stage.steps_per_epoch, stage.steps_per_dispatch
 
@@ -137,24 +158,28 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
     run = compile_stage(stage)
     report.compiled(run)
     if profile_folder is not None:
-        rows = chunk(tuple(np.asarray(rows) for rows in stage.indices(first)), 0)
+        rows = chunk(tuple(np.asarray(rows) for rows in stage.indices(done.epoch)), 0)
 
         def trial(steps: int) -> Any:
             return run.call(jax.tree.map(jnp.copy, state), data, rows, put(mesh, np.int32(min(steps, most))))
 
         profile(trial, profile_folder)
-    for epoch in range(first, epochs):
+    for epoch in range(done.epoch, epochs):
         start_time = time.perf_counter()
         inputs = tuple(np.asarray(rows) for rows in stage.indices(epoch))
-        collected: dict[str, list[np.ndarray]] = {}
-        for start in range(0, steps_per_epoch, most):
+        collected = {name: list(values) for name, values in done.metrics.items()}
+        for start in range(done.step, steps_per_epoch, most):
             count = min(most, steps_per_epoch - start)
             state, metrics = run.call(state, data, chunk(inputs, start), put(mesh, np.int32(count)))
             for name, values in jax.device_get(metrics).items():
                 collected.setdefault(name, []).append(values[:count])
             _check_finite(collected, epoch, start)
             report.progress(epoch, epochs, start + count, steps_per_epoch, _means(collected))
-        report.epoch(epoch, epochs, _means(collected), state, time.perf_counter() - start_time)
+            if start + count < steps_per_epoch:
+                report.reached(local(mesh, state), Done(epoch, start + count, collected))
+        report.epoch(epoch, epochs, _means(collected), local(mesh, state), time.perf_counter() - start_time)
+        done = Done(epoch + 1)
+        report.reached(local(mesh, state), done)
     return local(mesh, state), run
 
 
@@ -168,19 +193,24 @@ def _means(collected: dict[str, list[np.ndarray]]) -> dict[str, float]:
     return means
 
 
-_SPOKEN = {"train_loss": "training loss", "valid_loss": "validation loss"}
+_SPOKEN = {
+    "train_loss": "training loss",
+    "weight_gradient_norm": "norm of the weights' gradient",
+    "valid_loss": "validation loss",
+    "alpha_gradient_norm": "norm of the alphas' gradient",
+}
+_OF_ALPHAS = ("valid_loss", "alpha_gradient_norm")
 
 
-def _check_finite(collected: dict[str, list[np.ndarray]], epoch: int, start: int) -> None:
-    """Of the training loss NaN is refused too; a validation loss is NaN where the alphas rest."""
-    for name in _SPOKEN:
-        if name not in collected:
-            continue
-        losses = collected[name][-1]
-        bad = np.isinf(losses) | (np.isnan(losses) if name == "train_loss" else False)
+def _check_finite(collected: Mapping[str, Sequence[np.ndarray]], epoch: int, start: int) -> None:
+    """Refuses losses and norms that are not finite. Where the alphas rest, all that is said of their step is NaN."""
+    last = {name: collected[name][-1] for name in _SPOKEN if name in collected}
+    rests = np.isnan(last.get("valid_loss", 0.0)) & np.isnan(last.get("alpha_gradient_norm", np.nan))
+    for name, values in last.items():
+        bad = ~np.isfinite(values) & ~(rests & (name in _OF_ALPHAS))
         if bad.any():
             at = int(np.flatnonzero(bad)[0])
-            raise UserError(
-                f"The {_SPOKEN[name]} became {losses[at]} in epoch {epoch}, "
+            raise NotFinite(
+                f"The {_SPOKEN[name]} became {values[at]} in epoch {epoch}, "
                 f"step {start + at}. A lower learning rate or a stronger gradient clip may help."
             )

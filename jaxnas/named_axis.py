@@ -52,7 +52,8 @@ def _mean_of_tangents(axis: str, primals: tuple[Any], tangents: tuple[Any]) -> t
     leaves, form = jax.tree.flatten(tangents[0], is_leaf=_is_zero)
     # As one vector: separate reductions are merged by some compilers, and only where it suits their schedule.
     vector, parts_of = ravel_pytree([leaf for leaf in leaves if not _is_zero(leaf)])
-    means = iter(parts_of(lax.pmean(vector, axis)))
+    with jax.named_scope("mean_of_gradients"):  # The names are what profiles and benchmarks/communication.py show.
+        means = iter(parts_of(lax.pmean(vector, axis)))
     return _replicated(axis, primals[0]), form.unflatten(leaf if _is_zero(leaf) else next(means) for leaf in leaves)
 
 

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxnas import leaving
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.estimators import ESTIMATORS
+from jaxnas.feeding import Done
 from jaxnas.run_folder import ALPHAS, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, SUPERNET, TIMING, RunFolder
+from jaxnas.saves import Saves
 from jaxnas.search import SearchState
 from jaxnas.spaces import Genotype, to_json, to_text
 from jaxnas.stages import Part, spread
@@ -34,56 +37,52 @@ class Seconds:
 
 
 class StageReport:
-    """Hands one stage's progress to the screen and, where there is a folder, the run's files."""
+    """Hands one stage's progress to the screen and, where a run is saved, to its files and checkpoints."""
 
-    def __init__(self, stage: str, console: Console, folder: RunFolder | None) -> None:
-        self.stage, self.console, self.folder = stage, console, folder
+    def __init__(self, stage: str, console: Console, saves: Saves | None) -> None:
+        self.stage, self.console, self.saves, self._last = stage, console, saves, False
         console.compiling(stage)
 
-    def begin(self, state: Any) -> tuple[Any, int]:
-        return state, 0
+    def begin(self, state: Any, done: Done) -> tuple[Any, Done]:
+        if self.saves is None:
+            return state, done
+        state, reached = self.saves.begin(self.stage, state, done)
+        if reached is not done:
+            self.console.note(f"{self.stage}: resumed after epoch {reached.epoch}, step {reached.step}")
+            self.console.compiling(self.stage)
+        return state, reached
 
     def compiled(self, compiled: Compiled) -> None:
         self.console.compiled(self.stage, compiled)
 
     def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
+        leaving.saves_first(self.saves is not None)  # Until the last epoch is saved, see below.
         self.console.progress(self.stage, epoch, epochs, step, steps, metrics)
 
     def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
-        if self.folder is not None:
-            self.folder.append(LOG, {"stage": self.stage, "epoch": epoch, **metrics, **self.keep(self.folder, state)})
-            self.folder.append(TIMING, {"stage": self.stage, "epoch": epoch, "seconds": round(seconds, 3)})
+        if self.saves is not None:
+            folder = self.saves.folder
+            folder.append(LOG, {"stage": self.stage, "epoch": epoch, **metrics, **self.keep(folder, state)})
+            folder.append(TIMING, {"stage": self.stage, "epoch": epoch, "seconds": round(seconds, 3)})
         self.console.epoch(self.stage, epoch, epochs, metrics, seconds)
+        self._last = epoch + 1 == epochs
+
+    def reached(self, state: Any, done: Done) -> None:
+        if self.saves is not None:
+            self.saves.reached(self.stage, state, done)
+        if self._last:
+            leaving.saves_first(False)
 
     def keep(self, folder: RunFolder, state: Any) -> dict[str, Any]:
         """Writes what is to outlive the epoch and returns what the log says of it: nothing, by default."""
         return {}
 
 
-class ResumableReport(StageReport):
-    """Keeps the whole state of every epoch, and begins with it where the run is resumed."""
-
-    def __init__(self, stage: str, console: Console, folder: RunFolder) -> None:
-        super().__init__(stage, console, folder)
-        self.states = folder
-
-    def begin(self, state: Any) -> tuple[Any, int]:
-        state, epochs = self.states.read_state(self.stage, state)
-        if self.states.resumed:
-            self.console.note(f"{self.stage}: resumed after {epochs} epochs")
-            self.console.compiling(self.stage)
-        return state, epochs
-
-    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
-        super().epoch(epoch, epochs, metrics, state, seconds)
-        self.states.write_state(self.stage, epoch + 1, state)
-
-
 class SearchReport(StageReport):
     """Keeps the state of every epoch in place of the one before: whatever ends a run, its last whole epoch is there."""
 
-    def __init__(self, console: Console, folder: RunFolder | None, part: Part) -> None:
-        super().__init__(part.name, console, folder)
+    def __init__(self, console: Console, saves: Saves | None, part: Part) -> None:
+        super().__init__(part.name, console, saves)
         self.part = part
 
     def keep(self, folder: RunFolder, state: SearchState) -> dict[str, Any]:

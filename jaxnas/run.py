@@ -27,10 +27,11 @@ from jaxnas.parallel import AXIS
 from jaxnas.pricing import check_prices, prices
 from jaxnas.recipe import HALF
 from jaxnas.recipes import Recipe, SearchRecipe, Training
-from jaxnas.reports import ResumableReport, SearchReport, Seconds, StageReport, write_genotype
+from jaxnas.reports import SearchReport, Seconds, StageReport, write_genotype
 from jaxnas.run_folder import CONFIG, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, NETWORK, RESULT, RunFolder, plain
+from jaxnas.saves import Saves, saving
 from jaxnas.search import TRAIN_BATCH, VALID_BATCH, Loss, Method, Restage, SearchState, draw, initial_state, search_step
-from jaxnas.spaces import BlockSpace, Genotype, Space, random_genotype, to_json, to_text
+from jaxnas.spaces import BlockSpace, Genotype, Space, from_text, random_genotype, to_json, to_text
 from jaxnas.stages import Part, carried, example_parts, first_part, next_part, pruned, stage_key
 from jaxnas.training import network_image_size, network_of, train
 
@@ -188,18 +189,18 @@ def search_parts(
     dataset: Dataset,
     network: Network,
     console: Console,
-    folder: RunFolder | None,
+    saves: Saves | None,
     seconds: Seconds,
     steps: int | None = None,
     profile_folder: Path | None = None,
     mesh: Mesh | None = None,
 ) -> tuple[list[tuple[Part, Network]], SearchState]:
-    """Runs the stages of a search one after the other, each with a step of its own.
+    """Runs the stages of a search one after the other, each with a step of its own; those that a resumed run has behind it not.
 
     Args:
       recipe, dataset, steps: as of :func:`search_stage`; the steps are of each stage.
       network: the supernet of the first stage.
-      console, folder: what is told of every epoch.
+      console, saves: what is told of every epoch.
       seconds: those of compilation are added to it.
       profile_folder: gets a profile of the first stage.
       mesh: as of :func:`search_stage`.
@@ -211,19 +212,26 @@ def search_parts(
       UserError: as :func:`search_cell`.
     """
     searched: list[tuple[Part, Network]] = []
+    ended: list[dict[str, Any]] = [] if saves is None else saves.notes.setdefault("ended", [])  # Alphas of ended stages.
     part, state = first_part(recipe.search), None
     for number in range(1 + len(recipe.search.next_stages)):
-        if state is not None:
-            space, state = restage(recipe, dataset, part)(state, jax.random.fold_in(stage_key(recipe.seed, number), 6))
+        if number:
+            space = pruned(part.space, ended[number - 1], recipe.search.next_stages[number - 1].operations)[0]
+            if state is not None:
+                space, state = restage(recipe, dataset, part)(state, jax.random.fold_in(stage_key(recipe.seed, number), 6))
             part = next_part(recipe.search, part, space)
             network = search_network(part.search, dataset, space)
-        report = SearchReport(console, folder, part)
+        searched.append((part, network))
+        if number < len(ended):
+            continue
+        report = SearchReport(console, saves, part)
         profile = None if number else profile_folder
         state, compiled = search_cell(
             recipe, dataset, network, report, steps, profile_folder=profile, part=part, state=state, mesh=mesh
         )
         seconds.add_compilation(compiled)
-        searched.append((part, network))
+        if number < len(recipe.search.next_stages):
+            ended.append({kind: np.asarray(alpha).tolist() for kind, alpha in state.alphas.items()})
     assert state is not None
     return searched, state
 
@@ -278,8 +286,13 @@ def run(
 
     The search is split over the devices of a mesh; what it found is trained on one.
 
+    In a folder that is resumed the run goes on from its last checkpoint. But for the seconds and what is timed, it then leaves
+    the bytes of a run that was never interrupted.
+
     Raises:
       TargetMissed: no architecture meets the recipe's targets; ``result.json`` says what was compared.
+      UserError: a run that cannot go on (:class:`jaxnas.saves.Saves`), or numbers that are not finite.
+      Left: the run was asked to leave and has saved its state.
 
     The test split is read only by :func:`jaxnas.training.train`, once for each network, after its last epoch.
     """
@@ -287,39 +300,67 @@ def run(
     seconds = Seconds(imports=import_seconds)
     dataset, space = search_data(recipe, dataset), recipe.search.build_space()
     network = search_network(recipe.search, dataset)
-    folder.settle(CONFIG, {"recipe": name, **plain(recipe)})
-    folder.write_environment()
+    config = _settled(folder, {CONFIG: {"recipe": name, **plain(recipe)}})
     console.first_screen(name, recipe, dataset, space, network, mesh)
     for line in described(recipe.search, recipe.train, dataset, space):
         console.note(line)
 
-    began = time.perf_counter()
-    searched, state = search_parts(recipe, dataset, network, console, folder, seconds, None, profile_folder, mesh)
-    seconds.search = time.perf_counter() - began - seconds.trace - seconds.compile
-    try:
-        chosen = choose(recipe, *searched[-1], dataset, state)
-    except TargetMissed as missed:
-        folder.write_json(RESULT, {"recipe": name, "missed": str(missed), **missed.report, "seconds": _rounded(seconds)})
-        raise
-    write_genotype(folder, chosen.genotype, space.name)
-    console.genotype(chosen.genotype)
-    console.costs(chosen.report.get("costs", {}))
+    with saving(folder, config, console.note) as saves:
+        if "found" not in saves.notes:
+            saves.notes["found"] = _search(name, recipe, dataset, network, console, saves, seconds, profile_folder, mesh)
+        found = saves.notes["found"]
+        genotype, costs = from_text(found["genotype"]), found["report"].get("costs", {})
+        console.genotype(genotype)
+        console.costs(costs)
 
-    rng = np.random.Generator(np.random.PCG64([recipe.seed, 1]))
-    random = within_targets(recipe.search, recipe.train, dataset, space, rng, recipe.random_cells)
-    candidates = [("found", chosen.genotype)] + [(f"random {i}", genotype) for i, genotype in enumerate(random, start=1)]
-    rows = [
-        _train_row(label, candidate, recipe.training, dataset, folder, StageReport(f"train {label}", console, folder), seconds)
-        for label, candidate in candidates
-    ]
+        rng = np.random.Generator(np.random.PCG64([recipe.seed, 1]))
+        random = within_targets(recipe.search, recipe.train, dataset, space, rng, recipe.random_cells)
+        candidates = [("found", genotype)] + [(f"random {i}", genotype) for i, genotype in enumerate(random, start=1)]
+        rows: list[dict[str, Any]] = saves.notes.setdefault("rows", [])
+        for label, candidate in candidates[len(rows) :]:
+            rows.append(_train_row(label, candidate, recipe.training, dataset, console, saves, seconds))
     for row, (_, candidate) in zip(rows, candidates, strict=True):
         costs = known_costs(recipe.search, recipe.train, dataset, space, candidate)
         row |= {"costs": costs} if costs else {}
     seconds.total = import_seconds + time.perf_counter() - start
-    result = {**_result(name, recipe, space, rows, searched, seconds), **chosen.report}
+    result = {**_result(name, recipe, space, rows, found["stages"], seconds), **found["report"]}
     folder.write_json(RESULT, result)
     console.last_screen(result, folder)
     return result
+
+
+def _settled(folder: RunFolder, documents: dict[str, Any]) -> dict[str, Any]:
+    """Writes what decides a run, by the names of its files, and where it runs."""
+    for name, document in documents.items():
+        folder.settle(name, document)
+    folder.write_environment()
+    return documents
+
+
+def _search(
+    name: str,
+    recipe: Recipe,
+    dataset: Dataset,
+    network: Network,
+    console: Console,
+    saves: Saves,
+    seconds: Seconds,
+    profile_folder: Path | None,
+    mesh: Mesh | None,
+) -> dict[str, Any]:
+    """Searches and chooses: the genotype in words, what is reported of it, and the sizes of the stages."""
+    began = time.perf_counter()
+    searched, state = search_parts(recipe, dataset, network, console, saves, seconds, None, profile_folder, mesh)
+    seconds.search = time.perf_counter() - began - seconds.trace - seconds.compile
+    try:
+        chosen = choose(recipe, *searched[-1], dataset, state)
+    except TargetMissed as missed:
+        result = {"recipe": name, "missed": str(missed), **missed.report, "seconds": _rounded(seconds)}
+        saves.folder.write_json(RESULT, result)
+        raise
+    write_genotype(saves.folder, chosen.genotype, searched[0][0].space.name)
+    stages = [{"supernet_parameters": network.parameters, "alphas": part.space.alphas} for part, network in searched]
+    return {"genotype": to_text(chosen.genotype), "report": chosen.report, "stages": stages}
 
 
 def train_only(
@@ -333,20 +374,17 @@ def train_only(
 ) -> dict[str, Any]:
     """Trains the network of a genotype that is given; returns what is written to ``result.json``.
 
-    In a folder that is resumed it goes on after the last whole epoch. But for the seconds, what it then leaves are the bytes
-    of a run that was never interrupted.
-
     Raises:
-      UserError: the run in the folder is of another configuration or genotype; the message names the first field.
+      UserError: as :func:`run`.
     """
     start = time.perf_counter()
     seconds = Seconds(imports=import_seconds)
-    folder.settle(CONFIG, {"recipe": name, **plain(training)})
-    folder.settle(GENOTYPE_JSON, to_json(genotype, training.family))
+    config = {"recipe": name, **plain(training)}
+    begun_with = _settled(folder, {CONFIG: config, GENOTYPE_JSON: to_json(genotype, training.family)})
     folder.write_text(GENOTYPE_TEXT, to_text(genotype) + "\n")
-    folder.write_environment()
     console.note(to_text(genotype))
-    row = _train_row("given", genotype, training, dataset, folder, ResumableReport("train given", console, folder), seconds)
+    with saving(folder, begun_with, console.note) as saves:
+        row = _train_row("given", genotype, training, dataset, console, saves, seconds)
     seconds.total = import_seconds + time.perf_counter() - start
     result = {
         "recipe": name,
@@ -366,17 +404,18 @@ def _train_row(
     genotype: Genotype,
     training: Training,
     dataset: Dataset,
-    folder: RunFolder,
-    report: StageReport,
+    console: Console,
+    saves: Saves,
     seconds: Seconds,
 ) -> dict[str, Any]:
     """Trains one network and keeps the weights of all but the random ones."""
     began = time.perf_counter()
-    trained = train(genotype, training.train, dataset, training.seed, report)
+    folder, stage = saves.folder, f"train {label}"
+    trained = train(genotype, training.train, dataset, training.seed, StageReport(stage, console, saves))
     elapsed = time.perf_counter() - began - trained.trace_seconds - trained.compile_seconds
     seconds.add_compilation(trained)
     seconds.train += elapsed
-    folder.append(LOG, {"stage": f"train {label}", "test_accuracy": trained.test_accuracy})
+    folder.append(LOG, {"stage": stage, "test_accuracy": trained.test_accuracy})
     if not label.startswith("random"):
         folder.write_arrays(NETWORK, {"weights": trained.weights, "statistics": trained.statistics})
     return {
@@ -415,10 +454,9 @@ def _result(
     recipe: Recipe,
     space: Space,
     rows: list[dict[str, Any]],
-    searched: list[tuple[Part, Network]],
+    stages: list[dict[str, Any]],
     seconds: Seconds,
 ) -> dict[str, Any]:
-    stages = [{"supernet_parameters": network.parameters, "alphas": part.space.alphas} for part, network in searched]
     random = [row["test_accuracy"] for row in rows[1:]]
     return {
         "recipe": name,

@@ -10,7 +10,10 @@ import json
 import math
 import os
 import platform
+import shlex
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +26,10 @@ from jaxnas.whole_files import part_of, write_whole
 
 CONFIG, ENVIRONMENT, LOG, TIMING, RESULT = "config.json", "environment.json", "log.jsonl", "timing.jsonl", "result.json"
 GENOTYPE_JSON, GENOTYPE_TEXT = "genotype.json", "genotype.txt"
-ALPHAS, SUPERNET, NETWORK, STATE = "alphas.npz", "supernet.npz", "network.npz", "state.npz"
+ALPHAS, SUPERNET, NETWORK = "alphas.npz", "supernet.npz", "network.npz"
 REPORT = "report.html"
-FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, STATE, REPORT)
+FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, REPORT)
+CHECKPOINTS = "checkpoints"
 
 
 class RunFolder:
@@ -36,31 +40,34 @@ class RunFolder:
       overwrite: replace the files of an earlier run there. Other files are never touched.
       resume: keep them, for that run to go on.
       written: of several processes that search together it is one's to write: in the others nothing is, or refused.
+      heard: called with every line that is added to the log.
 
     Raises:
-      UserError: it exists and neither ``overwrite`` nor ``resume`` is set, or both are, or it cannot be made, or what stands
-        there is no run.
+      UserError: it exists and neither ``overwrite`` nor ``resume`` is set, or it cannot be made, or no run is there.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], overwrite: bool = False, resume: bool = False, written: bool = True
+        self,
+        path: str | os.PathLike[str],
+        overwrite: bool = False,
+        resume: bool = False,
+        written: bool = True,
+        heard: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
-        self.path, self.resumed, self.written = Path(path), resume, written
+        self.path, self.resumed, self.written, self.heard = Path(path), resume, written, heard
         if not written:
             return
-        if overwrite and resume:
-            raise UserError("--overwrite begins a run anew, --resume goes on with it. Give one of them.")
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"{self.path} is a file, not a folder. Choose another --out.")
         if resume:
             if not (self.path / CONFIG).exists():
-                raise UserError(f"{self.path} holds no run that could go on. Leave out --resume to begin one.")
+                raise UserError(f"{self.path} holds no run that could go on. Begin one there first.")
             return
         if self.path.is_dir() and any(self.path.iterdir()):
             if not overwrite:
                 raise UserError(
                     f"{self.path} exists. Give --overwrite to replace the run in it, or another --out. "
-                    "A training that was ended goes on with --resume."
+                    f"A run that was ended goes on: jaxnas resume {shlex.quote(str(self.path))}"
                 )
             if not (self.path / CONFIG).exists():
                 raise UserError(
@@ -69,14 +76,16 @@ class RunFolder:
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
                 part_of(self.path / name).unlink(missing_ok=True)
+            if (self.path / CHECKPOINTS).is_dir():
+                shutil.rmtree(self.path / CHECKPOINTS)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"The run folder {self.path} cannot be made: {error.strerror}.") from error
 
     def files(self) -> list[str]:
-        """Names of the run's files that there are."""
-        return [name for name in FILES if (self.path / name).exists()]
+        """Names of the run's files, and folder of checkpoints, that there are."""
+        return [name for name in (*FILES, CHECKPOINTS) if (self.path / name).exists()]
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Writes a file, whole or not at all."""
@@ -99,15 +108,10 @@ class RunFolder:
         """
         if not (self.resumed and (self.path / name).exists()):
             self.write_json(name, document)
-            return
-        missing = "missing"
-        before, now = _fields(read_json(self.path / name)), _fields(json.loads(json.dumps(document)))
-        for field in before | now:
-            if before.get(field, missing) != now.get(field, missing):
-                raise UserError(
-                    f"The run in {self.path} cannot go on: in its {name} {field} is {before.get(field, missing)}, "
-                    f"now it is {now.get(field, missing)}. Give the former value, or another --out without --resume."
-                )
+        elif (found := difference(read_json(self.path / name), document)) is not None:
+            raise UserError(
+                f"The run in {self.path} cannot go on: in its {name} {found}. Give the former value, or begin a run elsewhere."
+            )
 
     def write_environment(self) -> None:
         """Writes where the run was begun, and below it where it was resumed each time."""
@@ -123,52 +127,35 @@ class RunFolder:
         path = self.path / name
         # The whole file anew, so that its lines are whole too: these files are short.
         self.write_bytes(name, (path.read_bytes() if path.exists() else b"") + json.dumps(line).encode() + b"\n")
+        if name == LOG and self.heard is not None and self.written:
+            self.heard(line)
 
     def write_arrays(self, name: str, tree: Any) -> None:
         """Writes a tree of arrays as ``.npz``, one array a leaf, named by its path; random keys as their data."""
         archive = io.BytesIO()
-        arrays: dict[str, Any] = jax.device_get(flat_names(jax.tree.map(_key_data, tree)))
+        arrays: dict[str, Any] = flat_arrays(tree)
         np.savez(archive, **arrays)
         self.write_bytes(name, archive.getvalue())
 
-    def write_state(self, stage: str, epochs: int, state: Any) -> None:
-        """Writes the whole state of a stage after some epochs, from which :meth:`read_state` lets it go on.
 
-        The stage's epochs must be in the log by then: of two files one is always older, and lines too many can be taken back.
-        """
-        self.write_arrays(STATE, {stage: {"epochs": np.asarray(epochs, np.int32), "state": state}})
+def difference(before: Any, now: Any) -> str | None:
+    """The first field of two documents that differs as JSON, in words; None where they are the same.
 
-    def read_state(self, stage: str, start: Any) -> tuple[Any, int]:
-        """The state that a resumed run's stage begins with, ``start`` where there is none yet, and its epochs so far.
+    >>> difference({"search": {"batch": 24, "epochs": 3}}, {"search": {"batch": 12, "epochs": 3}})
+    'search.batch is 24, now it is 12'
+    """
+    missing = "missing"
+    old, new = (_fields(json.loads(json.dumps(document))) for document in (before, now))
+    differ = (name for name in old | new if old.get(name, missing) != new.get(name, missing))
+    field = next(differ, None)
+    return None if field is None else f"{field} is {old.get(field, missing)}, now it is {new.get(field, missing)}"
 
-        Takes back what the logs have of the stage from then on.
 
-        Raises:
-          UserError: damaged files, or some that do not belong together.
-        """
-        state, epochs = start, 0
-        if self.resumed and (self.path / STATE).exists():
-            like = {stage: {"epochs": np.zeros((), np.int32), "state": start}}
-            stored = read_arrays(self.path / STATE, like)[stage]
-            state, epochs = stored["state"], int(stored["epochs"])
-        if self.resumed:
-            self._take_back(LOG, stage, epochs)
-            self._take_back(TIMING, stage, epochs)
-        return state, epochs
-
-    def _take_back(self, name: str, stage: str, epochs: int) -> None:
-        """Removes the lines that a stage wrote after some epochs."""
-        path = self.path / name
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        try:
-            records = [json.loads(line) for line in lines]
-            of_stage = [at for at, record in enumerate(records) if record["stage"] == stage]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path} is damaged: {error}. Repeat the run, with --overwrite.") from error
-        if [records[at].get("epoch") for at in of_stage[:epochs]] != list(range(epochs)):
-            raise UserError(f"{path} lacks epochs that {STATE} has done. Was it changed? Repeat the run, with --overwrite.")
-        if len(of_stage) > epochs:
-            self.write_bytes(name, b"".join(lines[: of_stage[epochs]]))
+def _fields(document: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of nested JSON objects by their paths."""
+    if not isinstance(document, dict):
+        return {prefix.removesuffix("."): document}
+    return {path: leaf for key, value in document.items() for path, leaf in _fields(value, f"{prefix}{key}.").items()}
 
 
 def flat_names(tree: Any) -> dict[str, Any]:
@@ -180,11 +167,14 @@ def flat_names(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
 
 
-def _fields(document: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of nested JSON objects by their paths."""
-    if not isinstance(document, dict):
-        return {prefix.removesuffix("."): document}
-    return {path: leaf for key, value in document.items() for path, leaf in _fields(value, f"{prefix}{key}.").items()}
+def flat_arrays(tree: Any) -> dict[str, np.ndarray]:
+    """Copies on the host of a tree's leaves, by their paths; random keys as their data.
+
+    >>> flat_arrays({"step": jnp.asarray(3), "key": jax.random.key(1)})
+    {'key': array([0, 1], dtype=uint32), 'step': array(3, dtype=int32)}
+    """
+    # Copies: what JAX hands out on a CPU may be the device's memory, which the next step takes back.
+    return {name: np.array(leaf) for name, leaf in jax.device_get(flat_names(jax.tree.map(_key_data, tree))).items()}
 
 
 def _key_data(leaf: Any) -> Any:
@@ -214,14 +204,28 @@ def read_arrays(path: Path, like: Any) -> Any:
         raise UserError(f"{path} is missing. Was the run ended before it was written?") from error
     except Exception as error:  # A damaged archive raises whatever its first bad byte leads to.
         raise UserError(f"{path} is damaged: {error}. Repeat the run.") from error
-    plain_like = jax.tree.map(_key_data, like)
-    expected = {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in flat_names(plain_like).items()}
+    return fitted(arrays, like, str(path))
+
+
+def fitted(arrays: dict[str, np.ndarray], like: Any, where: str) -> Any:
+    """Arrays by name in the form of ``like``; the inverse of :func:`flat_arrays`. One without elements may be missing.
+
+    Raises:
+      UserError: they do not fit; the message says how the first differs.
+
+    >>> fitted({"step": np.asarray(3)}, {"step": np.zeros((), np.int64)}, "it")
+    {'step': array(3)}
+    """
+    plain_like = flat_names(jax.tree.map(_key_data, like))
+    empty = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in plain_like.items() if 0 in leaf.shape}
+    arrays = {**empty, **arrays}
+    expected = {name: f"{leaf.dtype}{list(leaf.shape)}" for name, leaf in plain_like.items()}
     found = {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
     if expected != found:
         differ = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         name = differ[0]
         raise UserError(
-            f"{path} does not fit the run's {CONFIG} and {GENOTYPE_JSON}: {len(differ)} arrays differ, the first is {name}: "
+            f"{where} does not fit the run's {CONFIG} and {GENOTYPE_JSON}: {len(differ)} arrays differ, the first is {name}: "
             f"{found.get(name, 'missing')} in the file, {expected.get(name, 'not known')} expected. Were files changed?"
         )
     return jax.tree.map(_as_in, like, jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected]))
@@ -243,17 +247,21 @@ def read_json(path: Path) -> Any:
 
 def environment() -> dict[str, Any]:
     """Date, device, versions and platform."""
-    packages = ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "packages": {name: _version(name) for name in packages},
+        "packages": packages(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "arguments": sys.argv[1:],
     }
+
+
+def packages() -> dict[str, str | None]:
+    """Versions of what decides the numbers of a run."""
+    return {name: _version(name) for name in ("jaxnas", "jax", "jaxlib", "flax", "optax", "numpy")}
 
 
 def _version(name: str) -> str | None:

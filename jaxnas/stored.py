@@ -29,7 +29,7 @@ def recipe_of(folder: Path) -> tuple[str, Recipe]:
     Raises:
       UserError: no run is there, or one that only trained a genotype.
     """
-    name, recipe = _config_of(folder)
+    name, recipe = config_of(folder)
     if isinstance(recipe, Training):
         raise UserError(f"{folder} has no alphas: the run only trained a genotype.")
     return name, recipe
@@ -41,11 +41,16 @@ def training_of(folder: Path) -> tuple[str, Training]:
     Raises:
       UserError: no run is there.
     """
-    name, recipe = _config_of(folder)
+    name, recipe = config_of(folder)
     return name, recipe if isinstance(recipe, Training) else recipe.training
 
 
-def _config_of(folder: Path) -> tuple[str, Recipe | Training]:
+def config_of(folder: Path) -> tuple[str, Recipe | Training]:
+    """Name of a run's recipe, and what it does.
+
+    Raises:
+      UserError: no run is there, or its configuration is damaged.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder} is not the folder of a run.")
     config = read_json(folder / CONFIG)
@@ -68,7 +73,7 @@ def source(text: str) -> tuple[Genotype, str, Training]:
     """
     if os.path.isdir(text):  # Unlike Path's, these do not raise for a genotype, which is too long for a name.
         name, training = training_of(Path(text))  # First: it tells a folder of something else from a run that was ended.
-        return _genotype_of(Path(text)), name, training
+        return genotype_of(Path(text)), name, training
     if os.path.exists(text):
         genotype = read(text)
     elif "(" in text or "|" in text:
@@ -84,16 +89,15 @@ def source(text: str) -> tuple[Genotype, str, Training]:
     return genotype, name, find(name)
 
 
-def training_folder(source: str, name: str, seed: int, resume: bool) -> Path:
-    """Where a training keeps its files if nothing else is asked for: a training that is itself the source resumes in place."""
-    if resume and os.path.isdir(source) and isinstance(_config_of(Path(source))[1], Training):
-        return Path(source)
-    return Path("runs") / f"train-{name}-seed{seed}"
+def genotype_of(folder: Path) -> Genotype:
+    """The genotype that a run found or was given.
 
-
-def _genotype_of(folder: Path) -> Genotype:
+    Raises:
+      UserError: it has none yet, or its file is damaged.
+    """
     if not (folder / GENOTYPE_JSON).exists():
-        raise UserError(f"{folder} has no {GENOTYPE_JSON}: it ended before it had one. Repeat it, with --overwrite.")
+        resume = f"jaxnas resume {shlex.quote(str(folder))}"
+        raise UserError(f"{folder} has no {GENOTYPE_JSON}: it ended before it had one. Go on with: {resume}")
     return read(folder / GENOTYPE_JSON)
 
 
@@ -106,7 +110,7 @@ def derived_genotype(folder: Path) -> Genotype:
     space, alphas = alphas_of(folder)
     search = recipe_of(folder)[1].search
     if ESTIMATORS[search.estimator].selects or search.has_targets:
-        return _genotype_of(folder)
+        return genotype_of(folder)
     return derive(space, alphas, search.most_skips)
 
 
@@ -118,7 +122,8 @@ def alphas_of(folder: Path) -> tuple[Space, Any]:
     """
     search = recipe_of(folder)[1].search
     if not (folder / ALPHAS).exists():
-        raise UserError(f"{folder} has no {ALPHAS}: the search was ended before its first epoch.")
+        resume = f"jaxnas resume {shlex.quote(str(folder))}"
+        raise UserError(f"{folder} has no {ALPHAS}: the search was ended before its first epoch. Go on with: {resume}")
     space = search.build_space()
     alphas = read_arrays(folder / ALPHAS, ESTIMATORS[search.estimator].scores(space, start(search, space, jax.random.key(0))))
     return gathered(space, alphas) if search.next_stages and isinstance(space, CellSpace) else (space, alphas)
@@ -131,11 +136,11 @@ def test_accuracy(folder: Path, data_dir: Path | None) -> tuple[float, int]:
       UserError: no run is there, or one without a trained network, or its files are damaged.
     """
     _, training = training_of(folder)
-    genotype = _genotype_of(folder)
+    genotype = genotype_of(folder)
     if not (folder / NETWORK).exists():
         raise UserError(
             f"{folder} has no {NETWORK}: the run was ended before its network was trained. "
-            f"To train it, type: jaxnas train {shlex.quote(str(folder))}"
+            f"Go on with: jaxnas resume {shlex.quote(str(folder))}"
         )
     dataset = load(training.dataset, data_dir)
     network = network_of(genotype, training.train, dataset)

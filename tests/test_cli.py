@@ -1,4 +1,4 @@
-"""What a user gets to read: one message for each mistake, exit code 2, and nothing written; 130 and whole files on Ctrl-C."""
+"""What a user gets to read: one message for each mistake, exit code 2, and nothing written; 75 where a run can be resumed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxnas import cli, run
+from jaxnas import cli, leaving, run
 from jaxnas.errors import TargetMissed
 
 NB201 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
@@ -61,7 +61,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["train", "DARTS_V2", "darts-imagenet"],
         "If darts-imagenet is the recipe, type: --recipe darts-imagenet",
     ),
-    "genotype after an option": (["train", "--resume", "DARTS_V2"], "or a genotype in quotes, before all options."),
+    "genotype after an option": (["train", "--overwrite", "DARTS_V2"], "or a genotype in quotes, before all options."),
     "ImageNet without a folder": (
         ["train", "DARTS_V2", "--recipe", "darts-imagenet"],
         "Give --dataset FOLDER with FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg (or the folder that holds imagenet/ as "
@@ -116,6 +116,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "searchers on no table": (["baselines", "--table", "nope.csv"], "nope.csv cannot be read"),
     "searchers on a table that is none": (["baselines", "--table", "../file"], "../file has no column arch_str"),
     "searchers into a file": (["baselines", "--table", "nope.csv", "--out", "../file"], "../file is a file, not a folder."),
+    "unknown searcher": (["blackbox", "--searcher", "evolutoin"], "Did you mean evolution?"),
+    "budgets of a searcher that has one": (["blackbox", "--epochs", "1", "2"], "are of successive halving, not of evolution."),
+    "no black-box search to go on with": (["blackbox", "--resume"], "holds no run that could go on."),
+    "candidates of no epochs": (["blackbox", "--epochs", "0"], "epochs are positive numbers, got [0]."),
     "plan of no recipe": (["plan", "dart-digits"], "Unknown recipe 'dart-digits'. Did you mean darts-digits?"),
     "plan of no data set": (["plan", "--dataset", "cifr10"], "Did you mean cifar10?"),
     "plan without known shapes": (["plan", "--dataset", "mine.npz"], "mine.npz"),
@@ -140,8 +144,9 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "evaluate a file": (["evaluate", "../file"], "is not the folder of a run."),
     "verify nothing": (["verify"], "Type: jaxnas verify golden FILE"),
     "verify something else": (["verify", "gold", "x.npz"], "Unknown check 'gold'. Did you mean golden?"),
-    "resume nothing": (["train", NB201, "--resume"], "runs/train-nb201-digits-seed0 holds no run that could go on."),
-    "resume and overwrite": (["train", NB201, "--resume", "--overwrite"], "Give one of them."),
+    "resume nothing": (["resume"], "jaxnas resume needs the folder of a run, before all options."),
+    "resume no folder": (["resume", "nope"], "nope is not the folder of a run."),
+    "resume no run": (["resume", "."], "config.json is missing. Is . the folder of a run?"),
     "misspelt published genotype": (["train", "DARTS_V3"], "Did you mean DARTS_V"),
 }
 
@@ -221,7 +226,8 @@ def test_a_target_that_nothing_meets_has_a_code_of_its_own(
         raise TargetMissed("None of the 5 best meets the target.", {})
 
     monkeypatch.setattr(run, "run", missed)
-    assert call(capsys, "search", "nb201-digits") == (3, "jaxnas: None of the 5 best meets the target.")
+    code, printed = call(capsys, "search", "nb201-digits")
+    assert code == 3 and printed.endswith("jaxnas: None of the 5 best meets the target.")
 
 
 def test_letters_that_a_terminal_lacks_are_escaped(empty_folder: Path) -> None:
@@ -263,33 +269,30 @@ def test_a_run_is_overwritten_only_when_asked(
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
-def test_a_training_is_resumed_where_it_was(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, empty_folder: Path
-) -> None:
-    started = []
-    monkeypatch.setattr(run, "train_only", lambda *arguments: started.append((arguments[4].path, arguments[4].resumed)))
-    for folder in ("runs/train-nb201-cifar10-seed5", "mine"):
-        (empty_folder / folder).mkdir(parents=True)
-        (empty_folder / folder / "config.json").write_text("{}")
-    changes = ["--recipe", "nb201-cifar10", "--dataset", "digits", "--seed", "5"]
-    assert call(capsys, "train", NB201, *changes)[0] == 2
-    assert call(capsys, "train", NB201, *changes, "--resume")[0] == 0
-    assert call(capsys, "train", NB201, *changes, "--resume", "--out", "mine")[0] == 0
-    assert call(capsys, "train", NB201, *changes, "--out", "new")[0] == 0
-    assert started == [(Path("runs/train-nb201-cifar10-seed5"), True), (Path("mine"), True), (Path("new"), False)]
-
-
-def test_interrupt_ends_a_run_at_once(capsys: pytest.CaptureFixture[str], empty_folder: Path) -> None:
+def started(*arguments: str) -> subprocess.Popen[str]:
+    """The command in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    command = [sys.executable, "-m", "jaxnas", "search", "nb201-digits", "--out", "run"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (empty_folder / "run" / "environment.json").exists():
+    command = [sys.executable, "-m", "jaxnas", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
+    while not file.exists():
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)  # While it traces or compiles.
+
+
+@pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM))
+def test_a_signal_before_the_first_step_ends_a_run_at_once(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str], empty_folder: Path
+) -> None:
+    process = started("search", "nb201-digits", "--out", "run")
+    wait_for(empty_folder / "run" / "environment.json", process)
+    process.send_signal(number)  # While it traces or compiles.
     _, message = process.communicate()
-    assert process.returncode == 130
-    assert message == "jaxnas: Interrupted. What the run folder holds is whole.\n"
+    assert process.returncode in (75, 128 + number)  # The second, if the signal comes before the run says that it resumes.
+    assert message.startswith("jaxnas: Interrupted. What the run folder holds is whole.")
+    assert message.endswith(" Go on with: jaxnas resume run\n") == (process.returncode == 75)
     assert {path.name for path in (empty_folder / "run").iterdir()} == {"config.json", "environment.json"}
     for verb, told in {
         "derive": "has no alphas.npz",
@@ -299,7 +302,39 @@ def test_interrupt_ends_a_run_at_once(capsys: pytest.CaptureFixture[str], empty_
         code, printed = call(capsys, verb, "run")
         assert code == 2
         assert told in printed
-    assert "run exists. Give --overwrite" in call(capsys, "search", "nb201-digits", "--out", "run")[1]
+    printed = call(capsys, "search", "nb201-digits", "--out", "run")[1]
+    assert "run exists. Give --overwrite" in printed
+    assert "jaxnas resume run" in printed
+
+
+def test_a_run_that_was_asked_to_leave_says_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def left(*_: object) -> None:
+        with leaving.resumable("runs/my run"):
+            raise leaving.Left(f"Left. {leaving.how_to_resume()}")
+
+    monkeypatch.setattr(run, "run", left)
+    assert call(capsys, "search", "nb201-digits") == (75, "jaxnas: Left. Go on with: jaxnas resume 'runs/my run'")
+
+
+@pytest.mark.slow
+def test_a_signal_within_an_epoch_saves_and_the_run_goes_on_to_the_same_bytes(
+    capsys: pytest.CaptureFixture[str], empty_folder: Path
+) -> None:
+    sizes = ["--search.channels", "2", "--search.epochs", "40", "--search.batch", "16", "--train.channels", "2"]
+    command = ["search", "nb201-digits", *sizes, "--train.epochs", "1", "--train.batch", "128", "--random-cells", "0", "--out"]
+    assert call(capsys, *command, "whole")[0] == 0
+    process = started(*command, "run")
+    wait_for(empty_folder / "run" / "log.jsonl", process)
+    process.send_signal(signal.SIGTERM)
+    _, message = process.communicate()
+    assert process.returncode == 75
+    assert "Saving, then leaving." in message
+    assert message.endswith("Go on with: jaxnas resume run\n")
+    assert call(capsys, "resume", "run")[0] == 0
+    for name in ("log.jsonl", "alphas.npz", "supernet.npz", "network.npz", "genotype.json", "config.json"):
+        assert (empty_folder / "run" / name).read_bytes() == (empty_folder / "whole" / name).read_bytes()
 
 
 def test_interrupts_are_the_callers_again_afterwards(capsys: pytest.CaptureFixture[str]) -> None:

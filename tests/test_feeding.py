@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -12,7 +13,17 @@ from jax import Array
 
 from jaxnas.compiling import Compiled
 from jaxnas.errors import UserError
-from jaxnas.feeding import STEPS_PER_DISPATCH, Stage, check_batch, epochs_of_steps, fresh_batches, index_batches
+from jaxnas.feeding import (
+    STEPS_PER_DISPATCH,
+    Done,
+    NotFinite,
+    Stage,
+    _check_finite,
+    check_batch,
+    epochs_of_steps,
+    fresh_batches,
+    index_batches,
+)
 
 EPOCHS, STEPS, BATCH = 2, STEPS_PER_DISPATCH + 3, 2
 
@@ -44,14 +55,17 @@ def test_fresh_batches_are_drawn_anew_without_repeats_within() -> None:
 class Recorder:
     """A report that remembers what it was told."""
 
-    def __init__(self, done: int = 0) -> None:
-        self.done = done
+    def __init__(self, done: Done | None = None) -> None:
+        self.done = Done(0) if done is None else done
         self.compilations: list[Compiled] = []
         self.progressed: list[tuple[int, int, int, int, dict[str, float]]] = []
         self.epochs: list[tuple[int, int, dict[str, float], int]] = []
+        self.places: list[tuple[int, int, int]] = []
+        self.metrics: dict[tuple[int, int], Any] = {}
 
-    def begin(self, state: Any) -> tuple[Any, int]:
-        return {**state, "step": state["step"] + self.done * STEPS}, self.done
+    def begin(self, state: Any, done: Done) -> tuple[Any, Done]:
+        assert done == Done(0)
+        return {**state, "step": state["step"] + self.done.epoch * STEPS + self.done.step}, self.done
 
     def compiled(self, compiled: Compiled) -> None:
         self.compilations.append(compiled)
@@ -61,6 +75,10 @@ class Recorder:
 
     def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
         self.epochs.append((epoch, epochs, metrics, int(state["step"])))
+
+    def reached(self, state: Any, done: Done) -> None:
+        self.places.append((done.epoch, done.step, int(state["step"])))
+        self.metrics[done.epoch, done.step] = {name: [np.concatenate(values)] for name, values in done.metrics.items()}
 
 
 def rows() -> np.ndarray:
@@ -113,14 +131,26 @@ def test_every_step_of_every_epoch_runs_once_in_order() -> None:
     assert report.progressed[0][-1]["train_loss"] == pytest.approx(so_far[:, 0].mean(), rel=1e-6)
 
 
+def test_a_stage_goes_on_from_every_place_that_it_reached() -> None:
+    whole = Recorder()
+    expected = run(lambda step, images: images[0] * 1.0, whole)
+    assert [place[:2] for place in whole.places] == [(0, STEPS_PER_DISPATCH), (1, 0), (1, STEPS_PER_DISPATCH), (2, 0)]
+    assert [step for _, _, step in whole.places] == [epoch * STEPS + step for epoch, step, _ in whole.places]
+    for epoch, step, done in whole.places[:3]:
+        again = Recorder(Done(epoch, step, whole.metrics[epoch, step]))
+        state = run(lambda step, images: images[0] * 1.0, again)
+        np.testing.assert_array_equal(state["seen"][done:], expected["seen"][done:])
+        assert again.epochs == whole.epochs[epoch:]
+
+
 def test_a_resumed_run_does_the_epochs_that_are_left() -> None:
-    report = Recorder(done=1)
+    report = Recorder(Done(1))
     state = run(lambda step, images: images[0] * 1.0, report)
     expected = np.concatenate([rows()[1], 49 - rows()[1]], axis=1) * 10
     np.testing.assert_array_equal(state["seen"][:STEPS], -1)
     np.testing.assert_array_equal(state["seen"][STEPS : 2 * STEPS], expected)
     assert [(epoch, epochs, step) for epoch, epochs, _, step in report.epochs] == [(1, EPOCHS, 2 * STEPS)]
-    finished = Recorder(done=EPOCHS)
+    finished = Recorder(Done(EPOCHS))
     assert int(run(lambda step, images: images[0] * 1.0, finished)["step"]) == EPOCHS * STEPS
     assert finished.epochs == []
 
@@ -133,6 +163,31 @@ def test_a_loss_that_is_not_finite_stops_the_run(bad: float, where: str) -> None
     with pytest.raises(UserError, match=f"training loss became {where}.*learning rate"):
         run(lambda at, images: jnp.where(at >= epoch * STEPS + step, bad, 1.0), report)
     assert len(report.epochs) == epoch
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("name", "value", "rests", "stops"),
+    (
+        ("weight_gradient_norm", math.nan, False, True),
+        ("weight_gradient_norm", math.inf, True, True),
+        ("valid_loss", math.inf, False, True),
+        ("valid_loss", math.nan, False, True),
+        ("alpha_gradient_norm", math.nan, False, True),
+        ("alpha_gradient_norm", math.inf, False, True),
+        ("train_loss", 1.0, True, False),
+    ),
+)
+def test_gradients_that_are_not_finite_stop_the_run(name: str, value: float, rests: bool, stops: bool) -> None:
+    """Where the alphas rest all that is said of them is NaN, which stops nothing."""
+    of_alphas = math.nan if rests else 1.0
+    metrics = {"train_loss": 1.0, "weight_gradient_norm": 1.0, "valid_loss": of_alphas, "alpha_gradient_norm": of_alphas}
+    collected = {key: [np.ones(3), np.asarray([1.0, number])] for key, number in (metrics | {name: value}).items()}
+    if stops:
+        with pytest.raises(NotFinite, match="became (nan|inf) in epoch 4, step 21"):
+            _check_finite(collected, 4, 20)
+    else:
+        _check_finite(collected, 4, 20)
 
 
 def test_batch_must_fit_its_split() -> None:

@@ -101,8 +101,7 @@ def test_moments_are_those_of_the_whole_batch(offset: float) -> None:
         return from_rows(y, len(x)), mean, variance
 
     shares, means, variances = in_shares(share, images)
-    # The square of the offset costs its digits, and no more.
-    rtol = 1e-12 + 1e-15 * offset**2
+    rtol = 1e-12 + 1e-15 * offset  # What the offset costs in digits, and no more.
     np.testing.assert_allclose(joined(shares), from_rows(y, N), rtol=rtol, atol=rtol)
     np.testing.assert_allclose(means, np.broadcast_to(mean, means.shape), rtol=1e-12)
     np.testing.assert_allclose(variances, np.broadcast_to(variance, variances.shape), rtol=rtol, atol=rtol)

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
 
+from benchmarks.parallel_parity import main as parity
 from jaxnas import parallel
 from jaxnas.errors import UserError
-
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "parallel_parity.py"
-
-
-def parity(**settings: Any) -> list[dict[str, Any]]:
-    specification = importlib.util.spec_from_file_location("parallel_parity", SCRIPT)
-    assert specification is not None and specification.loader is not None
-    script = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(script)
-    return script.main(out=None, **settings)["settings"]
 
 
 def check(found: list[dict[str, Any]]) -> None:
@@ -32,12 +21,13 @@ def check(found: list[dict[str, Any]]) -> None:
 
 
 def test_a_mesh_of_eight_devices_searches_as_one_device_does() -> None:
-    check(parity(steps=3, forms=("mesh",), orders=("first",), precisions=("float64",), micro_batches=(1,)))
+    settings: Any = {"orders": ("first",), "precisions": ("float64",), "micro_batches": (1,)}
+    check(parity(steps=3, forms=("mesh",), out=None, **settings)["settings"])
 
 
 @pytest.mark.slow
 def test_mesh_pmap_and_processes_search_as_one_device_does() -> None:
-    found = parity()
+    found = parity(out=None)["settings"]
     assert len(found) == 3 * 6
     check(found)
 

@@ -110,10 +110,10 @@ def test_a_plan_compiles_the_program_of_the_search_and_needs_no_images(
     recipe, dataset = changed("nb201-digits", batch=300, epochs=1), load("digits")
 
     class Silent:
-        compiled = progress = epoch = lambda *_: None
+        compiled = progress = epoch = reached = lambda *_: None
 
-        def begin(self, state: Any) -> tuple[Any, int]:
-            return state, 0
+        def begin(self, state: Any, done: feeding.Done) -> tuple[Any, feeding.Done]:
+            return state, done
 
     report: Any = Silent()
     state, _ = run.search_cell(recipe, dataset, linear(), report)

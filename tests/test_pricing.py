@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxnas import methods, recipes, run
-from jaxnas.choosing import best_measured, described, within_targets
+from jaxnas.choosing import best_measured, described, known_costs, within_targets
 from jaxnas.console import Console
 from jaxnas.cost_terms import CostTerm, LatencyTerm
 from jaxnas.data import load
@@ -24,7 +24,7 @@ from jaxnas.pricing import Prices, check_prices, deployed_shape, prices
 from jaxnas.recipe import Recipe
 from jaxnas.recipes import from_config
 from jaxnas.run_folder import RunFolder, plain
-from jaxnas.spaces import Genotype, nb201, to_text
+from jaxnas.spaces import Genotype, from_text, nb201, to_text
 
 DIGITS = load("digits", None)
 TIMES = {"none": 0.0, "skip_connect": 1.0, "nor_conv_1x1": 2.0, "nor_conv_3x3": 8.0, "avg_pool_3x3": 3.0}
@@ -255,6 +255,14 @@ def test_what_is_derived_costs_what_the_alphas_expect(file: str) -> None:
         best_measured(nb201(), alphas, priced, {"latency": 20.0}, 3, measure(22.0, 23.0, 21.0, 30.0, 29.0, 20.5))
 
 
+def test_costs_of_any_network_by_hand(file: str) -> None:
+    recipe = small(latency=latency(file))
+    genotype = from_text("|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|avg_pool_3x3~1|nor_conv_3x3~2|")
+    found = known_costs(recipe.search, recipe.train, DIGITS, nb201(), genotype)
+    assert found == {"latency": pytest.approx(2.0 + 8 + 1 + 2 + 0 + 3 + 8)}
+    assert known_costs(small().search, recipe.train, DIGITS, nb201(), genotype) == {}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("target", [180_000.0, 220_000.0, 260_000.0])
 def test_searches_on_digits_end_at_their_target(target: float, tmp_path: Path) -> None:
@@ -263,6 +271,8 @@ def test_searches_on_digits_end_at_their_target(target: float, tmp_path: Path) -
     search = dataclasses.replace(recipe.search, multiply_adds=CostTerm("target", target=target))
     recipe = dataclasses.replace(recipe, search=search, train=dataclasses.replace(recipe.train, epochs=1), random_cells=0)
     with Console() as console:
-        found = run.run("nb201-digits", recipe, DIGITS, RunFolder(tmp_path / "run"), console, 0.0)["costs"]["multiply_adds"]
+        result = run.run("nb201-digits", recipe, DIGITS, RunFolder(tmp_path / "run"), console, 0.0)
+    found = result["costs"]["multiply_adds"]
+    assert result["found"]["costs"] == {"multiply_adds": found["derived"]}
     assert found["expected"] == pytest.approx(target, rel=0.05)
     assert 0.9 * min(target, found["expected"]) <= found["derived"] <= target  # There is no cost from 202,560 to 239,424.

@@ -16,7 +16,7 @@ from jax import Array
 
 from jaxnas.compiling import Compiled
 from jaxnas.errors import UserError
-from jaxnas.feeding import Stage, epochs_of_steps
+from jaxnas.feeding import Done, Stage, epochs_of_steps
 from jaxnas.profiling import check_folder, trace_file
 
 SIZE, STEPS_PER_EPOCH = 96, 4  # Large enough that XLA:CPU does not run the whole loop as one kernel
@@ -25,8 +25,8 @@ SIZE, STEPS_PER_EPOCH = 96, 4  # Large enough that XLA:CPU does not run the whol
 class Kept:
     """A report that keeps the compiled program."""
 
-    def begin(self, state: Any) -> tuple[Any, int]:
-        return state, 0
+    def begin(self, state: Any, done: Done) -> tuple[Any, Done]:
+        return state, done
 
     def compiled(self, compiled: Compiled) -> None:
         self.program = compiled.call
@@ -35,6 +35,9 @@ class Kept:
         pass
 
     def epoch(self, *_: Any) -> None:
+        pass
+
+    def reached(self, *_: Any) -> None:
         pass
 
 

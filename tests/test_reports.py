@@ -33,7 +33,7 @@ def test_a_genotype_that_weights_choose_is_not_guessed_from_the_alphas(estimator
     search = SearchRecipe(space="nb201", estimator=estimator)
     folder: Any = Folder()
     console: Any = SimpleNamespace(compiling=lambda stage: None)
-    report = SearchReport(console, folder, first_part(search))
+    report = SearchReport(console, None, first_part(search))
     state: Any = SimpleNamespace(alphas={"cell": jnp.zeros((6, 5))}, weights={}, duals=None)
     assert report.keep(folder, state) == {"alphas": {"cell": [[0.0] * 5] * 6}}
     assert folder.written == [SUPERNET, ALPHAS, *([GENOTYPE_JSON, GENOTYPE_TEXT] if genotype else [])]

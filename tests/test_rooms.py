@@ -16,7 +16,9 @@ COMMAND_LINE = {"__main__", "cli", "commands"}
 
 # Outsiders that import from a folder's files.
 FROM_FILES = {
-    "baselines.py": "blackbox",  # Bayesian optimisation, with which scikit-learn comes.
+    # Bayesian optimisation, with which scikit-learn comes.
+    "baselines.py": "blackbox",
+    "candidates.py": "blackbox",
     # What is fitted, imported or timed is not in the folder's __init__: SciPy's optimizers take seconds to import.
     "commands/profile.py": "latency",
     "derive.py": "spaces",  # It is the other half of the spaces' genotypes, and works on what they are made of.

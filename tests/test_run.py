@@ -26,7 +26,8 @@ from jaxnas.feeding import Stage
 from jaxnas.nets import Network
 from jaxnas.recipes import RECIPES, Recipe, find, from_config
 from jaxnas.relaxations import initial_alphas
-from jaxnas.run_folder import FILES, STATE, RunFolder
+from jaxnas.run_folder import CHECKPOINTS, FILES, REPORT, RunFolder
+from jaxnas.saves import Saves
 from jaxnas.search import SearchState, search_step
 from jaxnas.spaces import check_fits, darts, from_text, nb201, random_genotype, read
 from jaxnas.stages import first_part
@@ -37,7 +38,7 @@ TINY = (
     "--train.channels 2 --train.epochs 2 --train.batch 640 --random-cells 0 --seed 5"
 ).split()
 
-SEARCH_FILES = [name for name in FILES if name != STATE]
+SEARCH_FILES = [*FILES, CHECKPOINTS]
 
 
 def call(*arguments: str) -> str:
@@ -227,12 +228,12 @@ def test_what_a_search_found_survives_a_failed_training(tmp_path: Path, monkeypa
     with pytest.raises(UserError, match="became nan"):
         run_with_stubs(tmp_path, monkeypatch, train, random_cells=0)
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == set(SEARCH_FILES) - {"network.npz", "result.json"}
+    assert files == set(FILES) - {"network.npz", "result.json", REPORT}
     assert call("derive", str(tmp_path)) == (tmp_path / "genotype.txt").read_text()
 
 
 def test_alphas_that_are_not_finite_end_the_search(tmp_path: Path) -> None:
-    report = run.SearchReport(Console(), RunFolder(tmp_path / "run"), first_part(RECIPES["nb201-digits"].search))
+    report = run.SearchReport(Console(), Saves(RunFolder(tmp_path / "run"), {}), first_part(RECIPES["nb201-digits"].search))
     with pytest.raises(UserError, match="the search diverged"):
         report.epoch(0, 1, {}, state_of({"cell": jnp.full((6, 5), jnp.nan)}), 0.1)
     assert not list((tmp_path / "run").iterdir())

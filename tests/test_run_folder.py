@@ -14,9 +14,7 @@ import numpy as np
 import pytest
 
 from jaxnas.errors import UserError
-from jaxnas.optimizers import sgd
-from jaxnas.run_folder import ALPHAS, CONFIG, ENVIRONMENT, LOG, RESULT, STATE, TIMING, RunFolder, read_arrays, read_json
-from jaxnas.training import TrainState
+from jaxnas.run_folder import ALPHAS, CHECKPOINTS, CONFIG, ENVIRONMENT, LOG, RESULT, RunFolder, read_arrays, read_json
 
 TREE = {"cells": {0: {"weight": jnp.arange(6.0).reshape(2, 3)}, 10: {"weight": jnp.ones(4)}}, "stem": jnp.zeros((), jnp.int32)}
 
@@ -39,82 +37,20 @@ def test_arrays_come_back_bit_by_bit(folder: RunFolder) -> None:
 
 def test_random_keys_come_back_as_keys(folder: RunFolder) -> None:
     tree = {"threefry": jax.random.key(3), "rbg": jax.random.key(4, impl="rbg")}
-    folder.write_arrays(STATE, tree)
-    found = read_arrays(folder.path / STATE, tree)
+    folder.write_arrays(ALPHAS, tree)
+    found = read_arrays(folder.path / ALPHAS, tree)
     for name, key in tree.items():
         assert found[name].dtype == key.dtype
         assert jax.random.bits(found[name]) == jax.random.bits(key)
     with pytest.raises(UserError, match=r"rbg: uint32\[4\] in the file, uint32\[2\] expected"):
-        read_arrays(folder.path / STATE, {**tree, "rbg": jax.random.key(4)})
-
-
-STAGE = "train given"
-BEGUN = {"recipe": "made up", "train": {"epochs": 3, "augmentation": {"flip": True}}, "seed": 0}
+        read_arrays(folder.path / ALPHAS, {**tree, "rbg": jax.random.key(4)})
 
 
 def resumed(folder: RunFolder) -> RunFolder:
     return RunFolder(folder.path, resume=True)
 
 
-def state_after(epochs: int) -> TrainState:
-    """A state with a leaf of every kind."""
-    optimizer = sgd(0.1, 0.9, 0.0)
-    return TrainState(
-        jnp.asarray(epochs * 10), jax.random.key(1), TREE["cells"], optimizer.init(TREE["cells"]), {"mean": jnp.full(2, epochs)}
-    )
-
-
-def run_epochs(folder: RunFolder, logged: int, saved: int) -> None:
-    """The files of a run that was ended in the middle of writing."""
-    folder.settle(CONFIG, BEGUN)
-    folder.append(LOG, {"stage": "search", "epoch": 0})
-    for epoch in range(logged):
-        for name in (LOG, TIMING):
-            folder.append(name, {"stage": STAGE, "epoch": epoch})
-        if epoch < saved:
-            folder.write_state(STAGE, epoch + 1, state_after(epoch + 1))
-
-
-@pytest.mark.quick
-@pytest.mark.parametrize(("logged", "saved"), ((0, 0), (1, 0), (2, 1), (2, 2)))
-def test_a_state_goes_on_after_its_last_whole_epoch(logged: int, saved: int, folder: RunFolder) -> None:
-    run_epochs(folder, logged, saved)
-    if logged == saved:
-        folder.append(LOG, {"stage": STAGE, "test_accuracy": 0.5})
-    state, epochs = resumed(folder).read_state(STAGE, state_after(0))
-    assert epochs == saved
-    expected = state_after(saved)
-    assert jax.tree.structure(state) == jax.tree.structure(expected)
-    for leaf, like in zip(jax.tree.leaves(state), jax.tree.leaves(expected), strict=True):
-        assert leaf.dtype == like.dtype
-        assert (leaf == like).all()
-    lines = [json.loads(line) for line in (folder.path / LOG).read_text().splitlines()]
-    assert lines == [{"stage": "search", "epoch": 0}, *({"stage": STAGE, "epoch": epoch} for epoch in range(saved))]
-
-
-def test_a_run_that_is_not_resumed_begins_anew(folder: RunFolder) -> None:
-    run_epochs(folder, 2, 2)
-    start = state_after(0)
-    state, epochs = folder.read_state(STAGE, start)
-    assert state is start
-    assert epochs == 0
-
-
-@pytest.mark.parametrize(
-    ("log", "message"),
-    (
-        (b"", "log.jsonl lacks epochs"),
-        (b'{"stage": "train given", "epoch": 1}\n', "log.jsonl lacks epochs"),
-        (b"{", "log.jsonl is damaged"),
-        (b"[]\n", "log.jsonl is damaged"),
-    ),
-)
-def test_a_log_that_does_not_fit_the_state(log: bytes, message: str, folder: RunFolder) -> None:
-    run_epochs(folder, 1, 1)
-    (folder.path / LOG).write_bytes(log)
-    with pytest.raises(UserError, match=message):
-        resumed(folder).read_state(STAGE, state_after(0))
-
+BEGUN = {"recipe": "made up", "train": {"epochs": 3, "augmentation": {"flip": True}}, "seed": 0}
 
 DIFFERENT = {
     "train.epochs is 3, now it is 4": {**BEGUN, "train": {"epochs": 4, "augmentation": {"flip": True}}},
@@ -138,12 +74,10 @@ def test_another_configuration_does_not_go_on(message: str, folder: RunFolder) -
 def test_what_cannot_be_resumed(folder: RunFolder) -> None:
     with pytest.raises(UserError, match="holds no run that could go on"):
         resumed(folder)
-    with pytest.raises(UserError, match="Give one of them"):
-        RunFolder(folder.path, overwrite=True, resume=True)
 
 
 def test_the_environment_of_every_resumption_is_kept(folder: RunFolder) -> None:
-    folder.settle(CONFIG, BEGUN)
+    folder.write_json(CONFIG, {})
     folder.write_environment()
     begun = read_json(folder.path / ENVIRONMENT)
     for _ in range(2):
@@ -241,6 +175,7 @@ def test_overwriting_removes_every_file_of_the_old_run(folder: RunFolder) -> Non
     folder.write_json(CONFIG, {})
     folder.append(LOG, {"epoch": 0})
     (folder.path / f".{ALPHAS}.part").write_bytes(b"killed while writing")
+    (folder.path / CHECKPOINTS / "3").mkdir(parents=True)
     assert RunFolder(folder.path, overwrite=True).files() == []
     assert not list(folder.path.iterdir())
 

@@ -13,7 +13,7 @@ from jaxnas.recipes import MAIN, RECIPES
 from jaxnas.run_folder import plain
 from jaxnas.spaces import PUBLISHED, to_json, to_text
 from jaxnas.spaces.published import NETWORKS
-from jaxnas.stored import recipe_of, source, training_folder, training_of
+from jaxnas.stored import recipe_of, source, training_of
 from jaxnas.trainings import TRAININGS
 
 
@@ -63,10 +63,3 @@ def test_recipes_of_runs(searched: str, trained: str) -> None:
     assert training_of(Path(searched)) == ("darts-second-order", RECIPES["darts-second-order"].training)
     with pytest.raises(UserError, match="only trained a genotype"):
         recipe_of(Path(trained))
-
-
-def test_where_a_training_goes(searched: str, trained: str) -> None:
-    default = Path("runs") / "train-name-seed3"
-    assert training_folder(trained, "name", 3, resume=True) == Path(trained)
-    for text, resume in ((trained, False), (searched, True), ("DARTS_V2", True)):
-        assert training_folder(text, "name", 3, resume) == default

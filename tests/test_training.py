@@ -14,6 +14,7 @@ from jax import Array
 from jaxnas import training
 from jaxnas.data import Augmentation, Dataset, Split, load
 from jaxnas.errors import UserError
+from jaxnas.feeding import Done
 from jaxnas.nets import Network
 from jaxnas.recipes import TrainRecipe
 from jaxnas.spaces import PUBLISHED, BlockGenotype, from_text
@@ -264,14 +265,16 @@ def test_no_auxiliary_head_on_small_images(digits: Dataset) -> None:
 class Silent:
     """A report that says nothing."""
 
-    def begin(self, state: Any) -> tuple[Any, int]:
-        return state, 0
+    def begin(self, state: Any, done: Done) -> tuple[Any, Done]:
+        return state, done
 
     def compiled(self, *_: Any) -> None: ...
 
     def progress(self, *_: Any) -> None: ...
 
     def epoch(self, *_: Any) -> None: ...
+
+    def reached(self, *_: Any) -> None: ...
 
 
 SILENT: Any = Silent()

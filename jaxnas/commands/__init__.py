@@ -7,8 +7,11 @@ STARTED = time.perf_counter()
 
 VERBS = (
     "search",
+    "resume",
+    "sweep",
     "pareto",
     "baselines",
+    "blackbox",
     "plan",
     "derive",
     "draw",

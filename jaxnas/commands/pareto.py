@@ -13,6 +13,7 @@ from jaxnas import pareto, recipes, run
 from jaxnas.choosing import extremes_of
 from jaxnas.commands.arguments import JsonTarget, parse, recipe_first, take_name
 from jaxnas.commands.json_output import json_output, to_text
+from jaxnas.commands.reported import reported
 from jaxnas.console import Console
 from jaxnas.data import Dataset, load
 from jaxnas.errors import TargetMissed, UserError
@@ -96,7 +97,8 @@ def _compared(
         try:
             run_folder = RunFolder(folder / f"target-{target:g}", overwrite)
             mesh = mesh_for(recipe.search.batch, None, recipe.search.micro_batches)
-            found = run.run(name, recipe, dataset, run_folder, console, 0.0, None, mesh)
+            with reported(run_folder, console):
+                found = run.run(name, recipe, dataset, run_folder, console, 0.0, None, mesh)
         except TargetMissed as error:
             console.note(str(error))
             missed.append({"target": target, "why": str(error)})

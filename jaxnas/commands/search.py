@@ -13,10 +13,12 @@ from jaxnas import parallel, profiling, recipes, run
 from jaxnas.commands import STARTED
 from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, recipe_first, take_name, with_target
 from jaxnas.commands.json_output import json_output
+from jaxnas.commands.reported import reported
 from jaxnas.console import Console
 from jaxnas.data import load
 from jaxnas.errors import UserError
 from jaxnas.run_folder import RunFolder
+from jaxnas.tensorboard import Scalars
 
 
 def main(arguments: list[str]) -> int:
@@ -34,6 +36,7 @@ def main(arguments: list[str]) -> int:
         overwrite: bool = False,
         dry_run: bool = False,
         profile: Path | None = None,
+        tensorboard: Path | None = None,
         devices: int | None = None,
         coordinator: str | None = None,
         processes: int | None = None,
@@ -52,6 +55,7 @@ def main(arguments: list[str]) -> int:
           dry_run: two steps, and nothing written.
           profile: write a profile of three steps to that folder, for Perfetto, TensorBoard and XProf; they are done once the
             step is compiled and warm, on a copy of what the search begins with, which then begins as it would without.
+          tensorboard: write the metrics of every epoch to that folder, too, for TensorBoard.
           devices: how many devices share every batch, all by default.
           coordinator: HOST:PORT of process 0, the same on every host. Under Slurm, on TPU VMs and with Open MPI leave it out.
           processes: how many processes search together; 1 searches alone whatever the environment says.
@@ -76,8 +80,10 @@ def main(arguments: list[str]) -> int:
                     run.dry_run(name, recipe, dataset, console, profile, mesh)
                     _profiled(profile, console)
                     return 0
-                folder = RunFolder(out or Path("runs") / f"{name}-seed{recipe.seed}", overwrite, written=first)
-                write(run.run(name, recipe, dataset, folder, console, import_seconds, profile, mesh))
+                heard = None if tensorboard is None or not first else Scalars(tensorboard)
+                folder = RunFolder(out or Path("runs") / f"{name}-seed{recipe.seed}", overwrite, written=first, heard=heard)
+                with reported(folder, console):
+                    write(run.run(name, recipe, dataset, folder, console, import_seconds, profile, mesh))
                 _profiled(profile, console)
                 console.note(f"next:  {evaluate_command(folder.path, data_dir)}")
         return 0

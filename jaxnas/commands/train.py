@@ -15,6 +15,7 @@ from jaxnas.data import load
 from jaxnas.errors import UserError
 from jaxnas.run_folder import RunFolder
 from jaxnas.spaces import PUBLISHED
+from jaxnas.tensorboard import Scalars
 
 
 def main(arguments: list[str]) -> int:
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
         data_dir: Path | None = None,
         out: Path | None = None,
         overwrite: bool = False,
-        resume: bool = False,
+        tensorboard: Path | None = None,
         json: JsonTarget = None,
     ) -> int:
         """Train the network of a genotype.
@@ -49,7 +50,7 @@ def main(arguments: list[str]) -> int:
           data_dir: folder of the dataset's official files.
           out: the run's folder, runs/train-RECIPE-seedSEED by default.
           overwrite: replace the run in that folder.
-          resume: go on with the run in that folder after its last whole epoch.
+          tensorboard: write the metrics of every epoch to that folder, too, for TensorBoard.
         """
         import_seconds = time.perf_counter() - STARTED
         assert source is not None and genotype is not None
@@ -57,7 +58,8 @@ def main(arguments: list[str]) -> int:
         with json_output(json) as write:
             data = load(dataset, data_dir)
             run.check_training(genotype, whole, data)
-            folder = RunFolder(out or stored.training_folder(source, name, seed, resume), overwrite, resume)
+            heard = None if tensorboard is None else Scalars(tensorboard)
+            folder = RunFolder(out or Path("runs") / f"train-{name}-seed{seed}", overwrite, heard=heard)
             with Console() as console:
                 write(run.train_only(name, whole, genotype, data, folder, console, import_seconds))
                 console.note(f"next:  {evaluate_command(folder.path, data_dir)}")

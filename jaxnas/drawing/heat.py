@@ -53,7 +53,7 @@ def heat_map(space: Space, strengths: Mapping[str, np.ndarray], title: str) -> s
 def _cell(x: float, y: float, value: float) -> str:
     """A rectangle from white to blue, its number in the colour that is seen on it."""
     red, green, blue = (round(255 + (end - 255) * value) for end in (8, 48, 107))
-    letters = "#ffffff" if value > 0.5 else "#1a1a1a"
+    letters = "#ffffff" if value > 0.65 else "#000000"
     number = f'<text x="{x + CELL_WIDTH / 2:g}" y="{y + 15:g}" text-anchor="middle" fill="{letters}">'
     number += f"{value:.2f}".removeprefix("0") + "</text>"
     return (

@@ -30,6 +30,9 @@ CONFIG: dict[str, Any] = {
     "line": {"strokeWidth": 2},
 }
 
+CONTRAST = 0.65
+"""Up to this share of a heat map's scale letters are black, above it white: always with a contrast of 4.6 at least."""
+
 Point = tuple[float, float]
 
 
@@ -189,7 +192,7 @@ def heat_map(edges: Sequence[str], operations: Sequence[str], most: float) -> di
     blues = {"domain": [0, most], "range": ["#ffffff", "#08306b"], "interpolate": "rgb"}
     strength = {"field": "strength", "type": "quantitative", "scale": blues, "legend": None}
     tooltip = [{"field": "edge"}, {"field": "operation"}, {"field": "strength", "format": ".3f"}]
-    letters = {"condition": {"test": f"datum.strength > {most / 2}", "value": "#ffffff"}, "value": "#1a1a1a"}
+    letters = {"condition": {"test": f"datum.strength > {CONTRAST * most}", "value": "#ffffff"}, "value": "#000000"}
     number = {"field": "strength", "type": "quantitative", "format": ".2f"}
     # Frames in a layer of their own, so that no neighbour covers a side of them.
     framed = {"type": "rect", "fill": None, "stroke": "#d9480f", "strokeWidth": 2.5}

@@ -53,7 +53,7 @@ def report(run: Run) -> Page:
     sections += [_card(run), _next(run)]
     recipe = run.recipe
     of = f"{recipe.dataset}, seed {recipe.seed}" if recipe is not None else "configuration not known"
-    date = run.environment.get("date")
+    date = str(run.environment.get("date", "")).replace("T", " ").replace("+00:00", " UTC")
     title = f"jaxnas: {run.name}"
     return Page(title, f"{of}{f', begun {date}' if date else ''}. Folder {run.folder.name}.", sections, problems, left_out)
 

@@ -14,8 +14,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxnas import cli, latency, plan, published, recipes, run, stored, tabular, trust
-from jaxnas.commands import VERBS, baselines, profile
+from jaxnas import candidates, cli, latency, plan, published, recipes, run, stored, tabular, trust
+from jaxnas.commands import VERBS, baselines, blackbox, profile
 from jaxnas.counting import COUNTERS
 from jaxnas.interop import golden
 from jaxnas.latency import measure
@@ -27,7 +27,7 @@ from jaxnas.tabular.benchmark import Accuracy
 NB201 = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|"
 RESULT = {
     "recipe": "nb201-digits",
-    "found": {"test_accuracy": 0.75, "genotype": NB201, "parameters": 5},
+    "found": {"test_accuracy": 0.75, "validation_accuracy": 0.75, "genotype": NB201, "parameters": 5},
     "costs": {"parameters": {"unit": "weights", "form": "target", "target": 2e4, "derived": 19e3}},
     "random_std": None,
 }
@@ -109,6 +109,8 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile, "measured_table", lambda *_: (table, networks))
     monkeypatch.setattr(profile, "write", lambda *_: None)
     monkeypatch.setattr(published, "verify_published", lambda path: report(path, print))
+    monkeypatch.setattr(candidates, "search", ran)
+    monkeypatch.setattr(blackbox, "RunFolder", lambda path, **_: types.SimpleNamespace(path=path))
     monkeypatch.setattr(baselines, "read", lambda *_: None)
     monkeypatch.setattr(baselines, "table_of", lambda *_: types.SimpleNamespace(name="a table", averaged="nothing"))
     monkeypatch.setattr(baselines.baselines, "run", lambda *_: COMPARED)
@@ -128,6 +130,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "search": (["search", "nb201-digits"], 0, "an epoch"),
     "pareto": (["pareto", "nb201-digits", "--cost", "parameters", "--targets", "20000", "30000"], 0, "hypervolume 54739.5"),
     "baselines": (["baselines", "--table", "nb201.csv", "--out", "compared", "--overwrite"], 0, "93.00 +- 0.10"),
+    "blackbox": (["blackbox", "--searcher", "random"], 0, "an epoch"),
     "plan": (["plan", "nb201-digits"], 0, "1 parameters, 30 alphas"),
     "derive": (["derive", "searched"], 0, "|"),
     "draw": (["draw", "DARTS_V2", "--out", "cell.svg", "--overwrite"], 0, "picture: cell.svg"),

@@ -18,7 +18,11 @@ from jaxnas.report import comparison, read_run, report, to_html
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
 WITHOUT_NETWORK = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-WITHOUT_NETWORK += ["--disable-component-update", "--disable-sync", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+WITHOUT_NETWORK += [
+    "--disable-component-update",
+    "--disable-sync",
+    *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+]
 TARGET = LatencyTerm(form="target", target=4.0, table="table.json")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no system Chromium: apt-get install chromium")

@@ -1,0 +1,73 @@
+"""``jaxnas resume``: going on with a run that was ended."""
+
+# No "from __future__ import annotations" here: tyro reads the annotations of a nested function.
+
+import time
+from pathlib import Path
+from typing import Any
+
+from jaxnas import parallel, run, stored
+from jaxnas.commands import STARTED
+from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name
+from jaxnas.commands.json_output import json_output
+from jaxnas.commands.reported import reported
+from jaxnas.console import Console
+from jaxnas.data import load
+from jaxnas.errors import TargetMissed, UserError
+from jaxnas.recipes import Training
+from jaxnas.run_folder import RESULT, RunFolder, read_json
+
+
+def main(arguments: list[str]) -> int:
+    """Goes on with a search or a training; the JSON is the run's ``result.json``."""
+    path, rest = take_name(arguments)
+    if path is None and not {"-h", "--help"} & set(rest):
+        raise UserError("jaxnas resume needs the folder of a run, before all options.")
+
+    def resume(data_dir: Path | None = None, devices: int | None = None, json: JsonTarget = None) -> int:
+        """Go on with a run that was ended.
+
+        Args:
+          data_dir: folder of the dataset's official files.
+          devices: how many devices share every batch of a search, all by default. With another number than before the bytes are
+            others: sums are then of other parts.
+        """
+        assert path is not None
+        with json_output(json) as write, Console() as console:
+            write(resumed(Path(path), data_dir, console, time.perf_counter() - STARTED, devices))
+            console.note(f"next:  {evaluate_command(Path(path), data_dir)}")
+        return 0
+
+    about = (
+        "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left. Its "
+        "configuration is in its folder. A run that is finished is left as it is."
+    )
+    return parse(resume, rest, "resume RUN", about)
+
+
+def resumed(
+    path: Path, data_dir: Path | None, console: Console, import_seconds: float, devices: int | None = None
+) -> dict[str, Any]:
+    """Goes on with a run; returns its ``result.json``, at once where it is finished.
+
+    Raises:
+      UserError: no run is there, or one that cannot go on, or its data are missing.
+      TargetMissed: the run ended, or ends, with that.
+    """
+    name, recipe = stored.config_of(path)
+    folder = RunFolder(path, resume=True)
+    if (path / RESULT).exists():
+        result = read_json(path / RESULT)
+        if "missed" in result:
+            raise TargetMissed(result["missed"], result)
+        console.note(f"{path} is finished: nothing is left to do.")
+        return result
+    if isinstance(recipe, Training):
+        genotype, dataset = stored.genotype_of(path), load(recipe.dataset, data_dir)
+        run.check_training(genotype, recipe, dataset)
+        return run.train_only(name, recipe, genotype, dataset, folder, console, import_seconds)
+    dataset = load(recipe.dataset, data_dir)
+    run.check(recipe, dataset)
+    mesh = parallel.mesh_for(recipe.search.batch, devices, recipe.search.micro_batches)
+    with reported(folder, console):
+        return run.run(name, recipe, dataset, folder, console, import_seconds, None, mesh)
