@@ -61,13 +61,13 @@ class Probe:
       dataset: its two search halves; one batch of each is looked at, drawn anew for every epoch by the seed.
       network: the supernet.
       part: the stage.
-      steps_per_epoch: of the search, by which its rates and temperatures go.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, network: Network, part: Part, steps_per_epoch: int) -> None:
+    def __init__(self, recipe: Recipe, dataset: Dataset, network: Network, part: Part) -> None:
         self.search, self.space, self.dataset = part.search, part.space, dataset
         self.key = jax.random.fold_in(stage_key(recipe.seed, part.number), PURPOSE)
-        self.measure = _program(part.search, part.space, network, dataset, steps_per_epoch)
+        steps = min(len(half.labels) for half in (dataset.search_train, dataset.search_valid)) // part.search.batch
+        self.measure = _program(part.search, part.space, network, dataset, max(1, steps))
         self.compiled: Compiled | None = None
 
     def __call__(self, epoch: int, state: SearchState) -> dict[str, Any]:

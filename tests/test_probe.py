@@ -25,7 +25,7 @@ def measured(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     recipe, dataset = dataclasses.replace(RECIPE, search=search), load("digits")
     network = search_network(search, dataset)
     state = search_stage(recipe, dataset, network).start()
-    probe = Probe(recipe, dataset, network, first_part(search), steps_per_epoch=81)
+    probe = Probe(recipe, dataset, network, first_part(search))
     first, second = probe(0, state), probe(1, state)
     assert probe(0, state) == first  # Of the seed and the epoch alone.
     return first, second
