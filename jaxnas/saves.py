@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxnas import leaving
@@ -121,8 +122,8 @@ class Saves:
             )
 
     def _save(self, stage: str, state: Any, done: Done) -> None:
-        if not self.folder.written:
-            return
+        if not self.folder.written or jax.process_count() > 1:
+            return  # Orbax would wait for the other processes, which write nothing.
         arrays = flat_arrays({"state": state, "metrics": {name: np.concatenate(of) for name, of in done.metrics.items()}})
         for name, array in arrays.items():
             if name.startswith("state.") and array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -17,6 +17,7 @@ import tyro
 from jaxnas import leaving, parallel, recipes, run
 from jaxnas.commands.arguments import JsonTarget, parse, recipe_first, take_name
 from jaxnas.commands.json_output import json_output, to_text
+from jaxnas.commands.reported import reported
 from jaxnas.console import Console
 from jaxnas.data import Dataset, load
 from jaxnas.errors import TargetMissed, UserError
@@ -158,7 +159,9 @@ def _one_run(name: str, recipe: recipes.Recipe, dataset: Dataset, path: Path, co
         console.note("finished before")
         return result
     mesh = parallel.mesh_for(recipe.search.batch, None, recipe.search.micro_batches)
-    return run.run(name, recipe, dataset, RunFolder(path, resume=begun), console, 0.0, None, mesh)
+    run_folder = RunFolder(path, resume=begun)
+    with reported(run_folder, console):
+        return run.run(name, recipe, dataset, run_folder, console, 0.0, None, mesh)
 
 
 def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

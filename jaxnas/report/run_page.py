@@ -341,6 +341,8 @@ def fields(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 def _next(run: Run) -> Section:
     folder = shlex.quote(str(run.folder))
     commands = []
+    if run.recipe is not None and not run.result:
+        commands.append(("Go on with it, where it was ended", f"jaxnas resume {folder}"))
     arguments = run.environment.get("arguments")
     if isinstance(arguments, list) and arguments:
         commands.append(("The same again", shlex.join(["jaxnas", *map(str, arguments)])))

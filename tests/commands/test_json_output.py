@@ -29,6 +29,7 @@ RESULT = {
     "recipe": "nb201-digits",
     "found": {"test_accuracy": 0.75, "validation_accuracy": 0.75, "genotype": NB201, "parameters": 5},
     "costs": {"parameters": {"unit": "weights", "form": "target", "target": 2e4, "derived": 19e3}},
+    "random_mean": None,
     "random_std": None,
 }
 COMPARED = {
@@ -128,6 +129,8 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 # What is typed, the exit code, and what a person reads of it.
 COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "search": (["search", "nb201-digits"], 0, "an epoch"),
+    "resume": (["resume", "searched"], 0, "an epoch"),
+    "sweep": (["sweep", "nb201-digits", "--seeds", "4"], 0, "an epoch"),
     "pareto": (["pareto", "nb201-digits", "--cost", "parameters", "--targets", "20000", "30000"], 0, "hypervolume 54739.5"),
     "baselines": (["baselines", "--table", "nb201.csv", "--out", "compared", "--overwrite"], 0, "93.00 +- 0.10"),
     "blackbox": (["blackbox", "--searcher", "random"], 0, "an epoch"),

@@ -82,6 +82,15 @@ def test_a_run_without_latency_leaves_its_sections_out(write_run: Callable[..., 
     assert list(mobile.left_out) == ["predicted against measured latency, as none was measured"]
 
 
+def test_a_run_that_was_ended_is_told_how_to_go_on(run: Path) -> None:
+    def commands() -> str:
+        return str(page_of(read_run(run)).sections[-1].parts)
+
+    assert "jaxnas resume" not in commands()
+    (run / "result.json").unlink()
+    assert f"jaxnas resume {run}" in commands()
+
+
 def test_skips_beside_the_hessian_where_the_log_has_it(run: Path) -> None:
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     (run / "log.jsonl").write_text("".join(json.dumps({**line, "hessian_eigenvalue": 0.3}) + "\n" for line in log))
