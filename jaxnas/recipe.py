@@ -133,6 +133,7 @@ class SearchRecipe:
       augmentation: of both halves.
       dtype: bfloat16 computes the supernet's cells in it; weights, alphas, moments, losses and optimizers stay in float32.
       rematerialise: run every cell again for its gradient: less memory, one more forward pass.
+      instruments_every: epochs from one measurement of the search to the next (:mod:`jaxnas.probe`), 0 for none.
     """
 
     space: SpaceName = "darts"
@@ -196,6 +197,7 @@ class SearchRecipe:
     augmentation: Augmentation = Augmentation()
     dtype: Literal["float32", "bfloat16"] = "float32"
     rematerialise: bool = False
+    instruments_every: int = 0
 
     def __post_init__(self) -> None:
         check_known(self)
@@ -206,6 +208,7 @@ class SearchRecipe:
         check_not_negative(
             self, "learning_rate_end", "weight_decay", "alpha_weight_decay", "implicit_damping", "clip", "alpha_clip"
         )
+        check_not_negative(self, "instruments_every")
         check_not_negative(self, "divergence", "radius", "radius_end", "warmup_epochs", "rising_epochs")
         check_below_one(self, "label_smoothing", "skip_dropout")
         check_below_one(self, "momentum", "alpha_b1", "alpha_b2", "baseline_decay")

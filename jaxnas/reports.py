@@ -13,6 +13,9 @@ from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.estimators import ESTIMATORS
 from jaxnas.feeding import Done
+from jaxnas.history import read_lines
+from jaxnas.instruments import DELTA, early_stop
+from jaxnas.probe import Probe
 from jaxnas.run_folder import ALPHAS, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, SUPERNET, TIMING, RunFolder
 from jaxnas.saves import Saves
 from jaxnas.search import SearchState
@@ -62,7 +65,7 @@ class StageReport:
     def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
         if self.saves is not None:
             folder = self.saves.folder
-            folder.append(LOG, {"stage": self.stage, "epoch": epoch, **metrics, **self.keep(folder, state)})
+            folder.append(LOG, {"stage": self.stage, "epoch": epoch, **metrics, **self.keep(folder, epoch, state)})
             folder.append(TIMING, {"stage": self.stage, "epoch": epoch, "seconds": round(seconds, 3)})
         self.console.epoch(self.stage, epoch, epochs, metrics, seconds)
         self._last = epoch + 1 == epochs
@@ -73,7 +76,7 @@ class StageReport:
         if self._last:
             leaving.saves_first(False)
 
-    def keep(self, folder: RunFolder, state: Any) -> dict[str, Any]:
+    def keep(self, folder: RunFolder, epoch: int, state: Any) -> dict[str, Any]:
         """Writes what is to outlive the epoch and returns what the log says of it: nothing, by default."""
         return {}
 
@@ -81,11 +84,11 @@ class StageReport:
 class SearchReport(StageReport):
     """Keeps the state of every epoch in place of the one before: whatever ends a run, its last whole epoch is there."""
 
-    def __init__(self, console: Console, saves: Saves | None, part: Part) -> None:
+    def __init__(self, console: Console, saves: Saves | None, part: Part, probe: Probe | None = None) -> None:
         super().__init__(part.name, console, saves)
-        self.part = part
+        self.part, self.probe = part, probe
 
-    def keep(self, folder: RunFolder, state: SearchState) -> dict[str, Any]:
+    def keep(self, folder: RunFolder, epoch: int, state: SearchState) -> dict[str, Any]:
         """Writes supernet, alphas and the genotype that they stand for; the log has the alphas.
 
         Those of a later stage are in the columns of the whole space: what an edge does not have any more is NaN, in the log
@@ -105,7 +108,25 @@ class SearchReport(StageReport):
         said: dict[str, Any] = {"alphas": {kind: _without_nan(alpha.tolist()) for kind, alpha in alphas.items()}}
         if state.duals:
             said["duals"] = {name: float(dual["multiplier"]) for name, dual in state.duals.items()}
+        every = self.part.search.instruments_every
+        if self.probe is not None and every and (epoch + 1) % every == 0:
+            said["instruments"] = self.probe(epoch, state)
+            said["hessian_eigenvalue"] = said["instruments"]["eigenvalues"][-1]  # The largest: what one looks at.
+            self._warn_of_a_rise(folder, epoch, said["hessian_eigenvalue"])
         return said
+
+    def _warn_of_a_rise(self, folder: RunFolder, epoch: int, largest: float) -> None:
+        """Says so when RobustDARTS's rule would end the search; a run that is resumed reads what it measured before."""
+        records = read_lines(folder.path / LOG)[0] if (folder.path / LOG).exists() else []
+        before = {record["epoch"]: record["hessian_eigenvalue"] for record in records if "hessian_eigenvalue" in record}
+        found = early_stop([*before, epoch], [*before.values(), largest], self.part.search.instruments_every)
+        if found is not None and found.seen_at == epoch:
+            self.console.note(
+                f"warning: the largest eigenvalue of the validation loss in the alphas is {found.ratio:.2f} times what it was "
+                f"{DELTA} measurements ago: DARTS's cells are known to collapse into skip connections after such a rise. "
+                f"RobustDARTS would keep the alphas of epoch {found.epoch}, which log.jsonl has; a stronger "
+                "--search.weight-decay, or an estimator such as sdarts_rs or drnas, keeps the curvature low."
+            )
 
 
 def _without_nan(values: Any) -> Any:

@@ -25,6 +25,7 @@ from jaxnas.losses import cross_entropy
 from jaxnas.nets import ChainShape, Network, Shape, supernet
 from jaxnas.parallel import AXIS
 from jaxnas.pricing import check_prices, prices
+from jaxnas.probe import Probe, check_probed
 from jaxnas.recipe import HALF
 from jaxnas.recipes import Recipe, SearchRecipe, Training
 from jaxnas.reports import SearchReport, Seconds, StageReport, write_genotype
@@ -224,12 +225,15 @@ def search_parts(
         searched.append((part, network))
         if number < len(ended):
             continue
-        report = SearchReport(console, saves, part)
+        probe = Probe(recipe, dataset, network, part) if part.search.instruments_every else None
+        report = SearchReport(console, saves, part, probe)
         profile = None if number else profile_folder
         state, compiled = search_cell(
             recipe, dataset, network, report, steps, profile_folder=profile, part=part, state=state, mesh=mesh
         )
         seconds.add_compilation(compiled)
+        if probe is not None and probe.compiled is not None:
+            seconds.add_compilation(probe.compiled)
         if number < len(recipe.search.next_stages):
             ended.append({kind: np.asarray(alpha).tolist() for kind, alpha in state.alphas.items()})
     assert state is not None
@@ -243,6 +247,7 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
       UserError: a batch larger than its split, a share without an image of a class, a network that cannot be built, a method
         whose parts do not go together, costs that are not known or targets that no network meets.
     """
+    check_probed(recipe.search)
     parts = example_parts(recipe.search, recipe.seed)
     for part in parts:
         methods.build(part.search, part.space, 1)
