@@ -102,7 +102,7 @@ def _kind(line: str) -> str:
 
 def counted(recipe_name: str, devices: int) -> dict[str, Any]:
     """What one step of a recipe's search reduces."""
-    from jaxnas import parallel, run
+    from jaxnas import parallel, searching
     from jaxnas.data import load, stand_in
     from jaxnas.errors import UserError
     from jaxnas.feeding import compile_stage
@@ -114,10 +114,10 @@ def counted(recipe_name: str, devices: int) -> dict[str, Any]:
     except UserError:
         dataset = stand_in(recipe.dataset)  # Shapes are all that is compiled for.
         assert dataset is not None
-    dataset = run.search_data(recipe, dataset)
-    network = run.search_network(recipe.search, dataset)
+    dataset = searching.search_data(recipe, dataset)
+    network = searching.search_network(recipe.search, dataset)
     mesh = parallel.mesh_for(recipe.search.batch, devices)
-    compiled = compile_stage(run.search_stage(recipe, dataset, network, mesh=mesh))
+    compiled = compile_stage(searching.search_stage(recipe, dataset, network, mesh=mesh))
     kinds: dict[str, dict[str, int]] = collections.defaultdict(lambda: {"in_program": 0, "number": 0, "bytes": 0})
     for one in reductions(compiled.call.as_text()):
         of_kind = kinds[one.kind]

@@ -17,7 +17,7 @@ from jaxnas import feeding
 from jaxnas.compiling import Compiled
 from jaxnas.data import Augmentation, Dataset, Split
 from jaxnas.recipes import Recipe, find
-from jaxnas.run import search_network, search_stage
+from jaxnas.searching import search_network, search_stage
 
 
 def recipe_of(case: Case, order: Order, precision: Precision = "float32", rematerialise: bool = False) -> Recipe:

@@ -131,7 +131,7 @@ def _states(form: str, setting: dict[str, Any]) -> list[Any]:
     """The states after one step and after all, which are one dispatch of one program."""
     import jax.numpy as jnp
 
-    from jaxnas import feeding, methods, parallel, run
+    from jaxnas import feeding, methods, parallel, searching
     from jaxnas.data import Augmentation, load
     from jaxnas.recipe import SearchRecipe
     from jaxnas.recipes import find
@@ -146,7 +146,7 @@ def _states(form: str, setting: dict[str, Any]) -> list[Any]:
     )  # fmt: skip
     recipe, dataset = dataclasses.replace(find("nb201-digits"), search=search), load("digits")
     space = nb201_family("two nodes", ("none", "skip_connect", "nor_conv_3x3", "avg_pool_3x3"), nodes=2)
-    network = run.search_network(search, dataset, space)
+    network = searching.search_network(search, dataset, space)
     if setting["precision"] == "float64":
         # Images are augmented in float32 and computed with in their own type.
         forward = network.forward
@@ -161,7 +161,7 @@ def _states(form: str, setting: dict[str, Any]) -> list[Any]:
 
     mesh = parallel.mesh_for(search.batch, None, search.micro_batches)
     part = dataclasses.replace(first_part(search), space=space)
-    stage = run.search_stage(recipe, dataset, network, 20, build, part, mesh=mesh)
+    stage = searching.search_stage(recipe, dataset, network, 20, build, part, mesh=mesh)
     rows = tuple(jnp.asarray(rows) for rows in stage.indices(0))
     if form == "pmap":
         assert mesh is not None

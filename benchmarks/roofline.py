@@ -74,7 +74,7 @@ RECIPE = "nb201-darts-v1"
 
 def main(images: tuple[int, ...] = (8, 64), out: Path = RESULTS / "roofline.json") -> None:
     """Estimates a step of NAS-Bench-201's first-order search on CIFAR-10 on 8, 64 and 512 chips."""
-    from jaxnas import counting, run
+    from jaxnas import counting, searching
     from jaxnas.data import stand_in
     from jaxnas.recipes import find
 
@@ -83,7 +83,7 @@ def main(images: tuple[int, ...] = (8, 64), out: Path = RESULTS / "roofline.json
     search, dataset = find(RECIPE).search, stand_in("cifar10")
     assert dataset is not None
     assert (search.channels, search.cells, search.space) == (16, 5, "nb201")
-    layers = counting.by_layer(run.search_network(search, dataset), 32, search.build_space())
+    layers = counting.by_layer(searching.search_network(search, dataset), 32, search.build_space())
     multiply_adds = sum(layers[kind] for kind in counting.COUNTERS["conv_linear"])
     rows = [estimate(step, multiply_adds, count, chips) for count in images for chips in TORUS]
     record = {"recipe": RECIPE, "multiply_adds": multiply_adds, "forward_passes": FORWARD_PASSES, "estimates": rows}

@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import tyro
 
-from jaxnas import leaving, run
+from jaxnas import leaving, searching
 from jaxnas.commands.json_output import to_text
 from jaxnas.console import Console
 from jaxnas.data import load
@@ -63,13 +63,13 @@ def soak(seconds: float, folder: Path) -> list[dict[str, float]]:
     base = RECIPES["nb201-digits"]
     recipe = dataclasses.replace(base, search=dataclasses.replace(base.search, channels=4, batch=16, epochs=100_000))
     dataset, part = load(recipe.dataset), first_part(recipe.search)
-    network = run.search_network(recipe.search, dataset)
+    network = searching.search_network(recipe.search, dataset)
     run_folder = RunFolder(folder)
     config = {CONFIG: {"recipe": "nb201-digits", **plain(recipe)}}
     with Console() as console, saving(run_folder, config, console.note) as saves:
         report = Watched(console, saves, part, seconds)
         try:
-            run.search_cell(recipe, dataset, network, report, part=part)
+            searching.search_cell(recipe, dataset, network, report, part=part)
         except leaving.Left as left:
             console.note(str(left))
     return report.samples

@@ -11,12 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxnas import methods, run
+from jaxnas import methods, searching
 from jaxnas.console import Console
 from jaxnas.data import load
 from jaxnas.derive import derive
 from jaxnas.recipes import Recipe, SearchRecipe, find
 from jaxnas.relaxations import Relax
+from jaxnas.reports import StageReport
 from jaxnas.search import Method
 from jaxnas.spaces import Genotype, Space
 
@@ -39,8 +40,8 @@ def build(recipe: SearchRecipe, space: Space, steps_per_epoch: int) -> Method:
 
 def search(recipe: Recipe, steps: int | None = None) -> Genotype:
     dataset = load(recipe.dataset)
-    network, report = run.search_network(recipe.search, dataset), run.StageReport("search", Console(), None)
-    state, _ = run.search_cell(recipe, dataset, network, report, steps, build)
+    network, report = searching.search_network(recipe.search, dataset), StageReport("search", Console(), None)
+    state, _ = searching.search_cell(recipe, dataset, network, report, steps, build)
     return derive(recipe.search.build_space(), state.alphas)
 
 

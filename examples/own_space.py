@@ -7,11 +7,12 @@ A recipe says by name which space it searches; a subclass hands out one's own. E
 
 import dataclasses
 
-from jaxnas import run
+from jaxnas import run, searching
 from jaxnas.console import Console
 from jaxnas.data import load
 from jaxnas.derive import derive
 from jaxnas.recipes import Recipe, SearchRecipe, find
+from jaxnas.reports import StageReport
 from jaxnas.spaces import CellSpace, Genotype, nb201_family
 
 # Edge by edge in the order of the nodes: input to first node; input and first node to the second, which is the output.
@@ -35,8 +36,8 @@ def search(recipe: Recipe, steps: int | None = None) -> Genotype:
     own = dataclasses.replace(recipe, search=OwnSearch(**vars(recipe.search)))
     dataset = load(own.dataset)
     run.check(own, dataset)
-    network, report = run.search_network(own.search, dataset), run.StageReport("search", Console(), None)
-    state, _ = run.search_cell(own, dataset, network, report, steps)
+    network, report = searching.search_network(own.search, dataset), StageReport("search", Console(), None)
+    state, _ = searching.search_cell(own, dataset, network, report, steps)
     return derive(SPACE, state.alphas)
 
 

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import tyro
 
-from jaxnas import run
+from jaxnas import searching
 from jaxnas.choosing import choose
 from jaxnas.console import Console
 from jaxnas.data import load
@@ -49,10 +49,10 @@ def searched(name: str, seed: int) -> dict[str, Any]:
     began, began_cpu = time.perf_counter(), time.process_time()
     recipe = dataclasses.replace(RECIPES[name], seed=seed)
     dataset = load(recipe.dataset)
-    network = run.search_network(recipe.search, dataset)
+    network = searching.search_network(recipe.search, dataset)
     with tempfile.TemporaryDirectory() as folder, Console() as console:
         with saving(RunFolder(folder), {}, console.note) as saves:
-            parts, state = run.search_parts(recipe, dataset, network, console, saves, Seconds())
+            parts, state = searching.search_parts(recipe, dataset, network, console, saves, Seconds())
         last_epoch = json.loads((Path(folder) / LOG).read_text().splitlines()[-1])
     found = choose(recipe, *parts[-1], dataset, state)
     # NaN is null in the log: no step has looked at the validation half.
@@ -75,7 +75,7 @@ def searched(name: str, seed: int) -> dict[str, Any]:
 def start_of(recipe: Recipe, parts: list[Any]) -> Any:
     """The alphas with which the last stage began, or the first where it carries them on."""
     part, network = parts[0 if recipe.search.between_stages == "carried" else -1]
-    stage = run.search_stage(recipe, load(recipe.dataset), network, part=part)
+    stage = searching.search_stage(recipe, load(recipe.dataset), network, part=part)
     return alphas_of(recipe, part, stage.start().alphas)
 
 

@@ -14,7 +14,7 @@ from jaxnas.data import Dataset
 from jaxnas.doctor import device_facts
 from jaxnas.feeding import compile_stage
 from jaxnas.recipes import Recipe, SearchRecipe
-from jaxnas.run import search_data, search_network, search_stage
+from jaxnas.searching import search_data, search_network, search_stage
 from jaxnas.spaces import BLOCK_SPACES
 from jaxnas.stages import Part, first_part
 from jaxnas.training import network_image_size

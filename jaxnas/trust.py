@@ -22,8 +22,8 @@ from jaxnas.errors import UserError
 from jaxnas.losses import accuracy
 from jaxnas.nets import Network
 from jaxnas.recipe import SearchRecipe
-from jaxnas.run import search_data, search_network
 from jaxnas.run_folder import SUPERNET, read_arrays
+from jaxnas.searching import search_data, search_network
 from jaxnas.spaces import to_text
 from jaxnas.tabular import SEARCHED, Table, nb201, table_of
 from jaxnas.tabular import read as read_table

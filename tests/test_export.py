@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.export
 
-from jaxnas import run
+from jaxnas import searching
 from jaxnas.data import load
 from jaxnas.recipes import RECIPES
 
@@ -18,7 +18,7 @@ def test_the_search_step_lowers_for_every_platform() -> None:
     """An operation without a lowering for one of them, or a call of a library that is not stable, is an error of the export."""
     recipe, dataset = RECIPES["nb201-digits"], load("digits")
     recipe = dataclasses.replace(recipe, search=dataclasses.replace(recipe.search, channels=2, cells=1, batch=4))
-    stage = run.search_stage(recipe, dataset, run.search_network(recipe.search, dataset), steps=1)
+    stage = searching.search_stage(recipe, dataset, searching.search_network(recipe.search, dataset), steps=1)
     state, data = jax.eval_shape(stage.start), jax.eval_shape(lambda data: data, stage.data)
     rows = tuple(jax.ShapeDtypeStruct(row.shape[1:], row.dtype) for row in jax.eval_shape(lambda: stage.indices(0)))
     step = jax.export.export(jax.jit(stage.step), platforms=PLATFORMS)(state, data, *rows)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from jax import Array
 
-from jaxnas import feeding, plan, run
+from jaxnas import feeding, plan, searching
 from jaxnas.compiling import Compiled
 from jaxnas.data import Dataset, load, stand_in
 from jaxnas.nets import Network
@@ -74,7 +74,7 @@ def black(dataset: Dataset) -> Dataset:
 def test_memory_is_that_of_the_arrays_of_a_search(linear_supernet: None) -> None:
     recipe, dataset = changed("nb201-digits", batch=BATCH, epochs=3), load("digits")
     found = plan.plan(recipe, dataset)
-    stage = run.search_stage(recipe, dataset, linear())
+    stage = searching.search_stage(recipe, dataset, linear())
     state = jax.tree.map(
         lambda leaf: jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf, stage.start()
     )
@@ -116,7 +116,7 @@ def test_a_plan_compiles_the_program_of_the_search_and_needs_no_images(
             return state, done
 
     report: Any = Silent()
-    state, _ = run.search_cell(recipe, dataset, linear(), report)
+    state, _ = searching.search_cell(recipe, dataset, linear(), report)
     assert int(state.step) == 2
     plan.plan(recipe, dataset)
     plan.plan(recipe, black(dataset))

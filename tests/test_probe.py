@@ -12,7 +12,7 @@ from jaxnas.data import load
 from jaxnas.errors import UserError
 from jaxnas.probe import Probe, check_probed
 from jaxnas.recipes import find
-from jaxnas.run import search_network, search_stage
+from jaxnas.searching import search_network, search_stage
 from jaxnas.stages import first_part
 
 RECIPE = find("nb201-digits")

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from jax import Array
 
-from jaxnas import cli, run
+from jaxnas import cli, run, searching
 from jaxnas.commands import search as search_command
+from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Dataset, Split, load
 from jaxnas.errors import UserError
@@ -26,6 +27,7 @@ from jaxnas.feeding import Stage
 from jaxnas.nets import Network
 from jaxnas.recipes import RECIPES, Recipe, find, from_config
 from jaxnas.relaxations import initial_alphas
+from jaxnas.reports import SearchReport, StageReport
 from jaxnas.run_folder import CHECKPOINTS, FILES, REPORT, RunFolder
 from jaxnas.saves import Saves
 from jaxnas.search import SearchState, search_step
@@ -174,14 +176,14 @@ def state_of(alphas: Any) -> SearchState:
     return SearchState(jnp.zeros((), jnp.int32), jax.random.key(0), weights, alphas, None, None)
 
 
-def search_without_steps(recipe: Recipe, dataset: Dataset, network: Any, report: run.SearchReport, *_: Any, **__: Any) -> Any:
+def search_without_steps(recipe: Recipe, dataset: Dataset, network: Any, report: SearchReport, *_: Any, **__: Any) -> Any:
     alphas = initial_alphas(nb201(), jax.random.key(recipe.seed))
     report.epoch(0, 1, {"train_loss": 1.0}, state_of(alphas), 0.1)
-    return state_of(alphas), run.Compiled(print, 0.0, 0.0)
+    return state_of(alphas), Compiled(print, 0.0, 0.0)
 
 
 def run_with_stubs(folder: Path, monkeypatch: pytest.MonkeyPatch, train: Any, random_cells: int) -> dict[str, Any]:
-    monkeypatch.setattr(run, "search_cell", search_without_steps)
+    monkeypatch.setattr(searching, "search_cell", search_without_steps)
     monkeypatch.setattr(run, "train", train)
     recipe = dataclasses.replace(RECIPES["nb201-digits"], random_cells=random_cells)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -233,7 +235,7 @@ def test_what_a_search_found_survives_a_failed_training(tmp_path: Path, monkeypa
 
 
 def test_alphas_that_are_not_finite_end_the_search(tmp_path: Path) -> None:
-    report = run.SearchReport(Console(), Saves(RunFolder(tmp_path / "run"), {}), first_part(RECIPES["nb201-digits"].search))
+    report = SearchReport(Console(), Saves(RunFolder(tmp_path / "run"), {}), first_part(RECIPES["nb201-digits"].search))
     with pytest.raises(UserError, match="the search diverged"):
         report.epoch(0, 1, {}, state_of({"cell": jnp.full((6, 5), jnp.nan)}), 0.1)
     assert not list((tmp_path / "run").iterdir())
@@ -269,9 +271,9 @@ def test_dry_run_takes_two_steps_or_what_there_is(
 
     def no_steps(stage: Stage, *_: Any) -> Any:
         asked.update(epochs=stage.epochs, steps=stage.steps_per_epoch, indices=[rows.shape for rows in stage.indices(0)])
-        return stage.start(), run.Compiled(print, 0.0, 0.0)
+        return stage.start(), Compiled(print, 0.0, 0.0)
 
-    monkeypatch.setattr(run, "epochs_of_steps", no_steps)
+    monkeypatch.setattr(searching, "epochs_of_steps", no_steps)
     monkeypatch.chdir(tmp_path)
     printed = call("search", "nb201-digits", "--dry-run", "--search.channels", "2", "--search.batch", str(batch))
     assert asked == {"epochs": 1, "steps": steps, "indices": [(steps, batch)] * 2}
@@ -308,18 +310,18 @@ def test_a_search_traces_its_step_once(resting: dict[str, int], monkeypatch: pyt
 
         return counted
 
-    class Watch(run.StageReport):
+    class Watch(StageReport):
         def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
             moved.append(np.asarray(state.alphas["cell"]))
 
-    monkeypatch.setattr(run, "search_step", counted_step)
+    monkeypatch.setattr(searching, "search_step", counted_step)
     base = RECIPES["nb201-digits"]
     recipe = dataclasses.replace(base, search=dataclasses.replace(base.search, batch=100, epochs=3, **resting))
     network = Network(init, forward, parameters=30)
-    state, _ = run.search_cell(recipe, digits(), network, Watch("search", Console(), None))
+    state, _ = searching.search_cell(recipe, digits(), network, Watch("search", Console(), None))
     assert len(traced) == 1
     assert int(state.step) == 18
     # The alphas did rest and did move: both are in the one program.
-    initial = np.asarray(run.search_stage(recipe, digits(), network).start().alphas["cell"])
+    initial = np.asarray(searching.search_stage(recipe, digits(), network).start().alphas["cell"])
     assert (moved[0] == initial).all() == ("alphas_from_epoch" in resting)
     assert (moved[1] != moved[0]).any() and (moved[2] != moved[1]).any()

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import pytest
 from jax import Array
 
-from jaxnas import feeding, leaving, run, training
+from jaxnas import feeding, leaving, run, searching, training
 from jaxnas.checkpoints import Checkpoints
 from jaxnas.commands.resume import resumed
 from jaxnas.console import Console
@@ -76,9 +76,7 @@ def recipe_of(name: str) -> Recipe:
     """Stages of two epochs of two steps, and a training of as many."""
     recipe = RECIPES[name]
     stages = tuple(dataclasses.replace(stage, epochs=2) for stage in recipe.search.next_stages)
-    search = dataclasses.replace(
-        recipe.search, batch=24, epochs=2, warmup_epochs=0, alphas_from_epoch=1, next_stages=stages
-    )
+    search = dataclasses.replace(recipe.search, batch=24, epochs=2, warmup_epochs=0, alphas_from_epoch=1, next_stages=stages)
     train = dataclasses.replace(recipe.train, epochs=2, batch=24)
     return dataclasses.replace(recipe, search=search, train=train, random_cells=0)
 
@@ -86,7 +84,7 @@ def recipe_of(name: str) -> Recipe:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Linear networks, 48 digits, and a dispatch for every step."""
-    monkeypatch.setattr(run, "search_network", linear)
+    monkeypatch.setattr(searching, "search_network", linear)
     monkeypatch.setattr(training, "network_of", linear_derived)
     monkeypatch.setattr(run, "network_of", linear_derived)
     monkeypatch.setattr(feeding, "STEPS_PER_DISPATCH", 1)
@@ -233,7 +231,7 @@ def test_another_configuration_does_not_go_on(tmp_path: Path, monkeypatch: pytes
         patch.setattr("jaxnas.saves.packages", lambda: {**packages(), "jax": "0.1"})
         go_on(folder)
     with monkeypatch.context() as patch, pytest.raises(UserError, match=r"trace.matrix: float32\[3, 10\] in the file, .*3, 11"):
-        patch.setattr(run, "search_network", lambda *arguments: wider(linear(*arguments)))
+        patch.setattr(searching, "search_network", lambda *arguments: wider(linear(*arguments)))
         go_on(folder)
     assert (folder / "log.jsonl").read_bytes() == log
 
@@ -252,7 +250,7 @@ def test_numbers_that_are_not_finite_name_the_last_good_checkpoint(tmp_path: Pat
 
         return third
 
-    monkeypatch.setattr(run, "search_step", exploding)
+    monkeypatch.setattr(searching, "search_step", exploding)
     where = "checkpoints/1: search, epoch 1, step 0"
     with pytest.raises(UserError, match=f"weights' gradient became inf in epoch 1, step 0.*learning rate.*last good.*{where}"):
         begin(NAME, tmp_path / "run")

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas import cli, run
+from jaxnas import cli, run, searching
+from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Augmentation, from_arrays, load
 from jaxnas.errors import UserError
@@ -167,14 +168,14 @@ def tiny_imagenet() -> Any:
 def test_a_search_has_the_shares_of_its_recipe() -> None:
     """A tenth and a fortieth of each class, in the stage that is compiled; its epochs have the steps of the tenth."""
     recipe, dataset = changed("pc-darts-imagenet", batch=4, channels=4, cells=3, augmentation=Augmentation()), tiny_imagenet()
-    shared = run.search_data(recipe, dataset)
-    stage = run.search_stage(recipe, shared, run.search_network(recipe.search, shared))
+    shared = searching.search_data(recipe, dataset)
+    stage = searching.search_stage(recipe, shared, searching.search_network(recipe.search, shared))
     assert np.bincount(stage.data["train"]["labels"]).tolist() == [4, 8, 4, 4]
     assert np.bincount(stage.data["valid"]["labels"]).tolist() == [1, 2, 1, 2]  # 44 / 8 = 5.5: 6 together.
     assert (stage.steps_per_epoch, stage.epochs) == (5, 50)
     assert shared.train is dataset.train
     halved = changed("darts-first-order")
-    assert run.search_data(halved, dataset) is dataset
+    assert searching.search_data(halved, dataset) is dataset
 
 
 @pytest.mark.slow
@@ -234,9 +235,9 @@ def test_a_run_on_blocks_but_for_its_steps(name: str, tmp_path: Path, monkeypatc
         alphas = start(recipe.search, recipe.search.build_space(), jax.random.key(3))
         state = SearchState(jnp.zeros((), jnp.int32), jax.random.key(0), {"stem": jnp.ones(2)}, alphas, None, None)
         report.epoch(0, 1, {"train_loss": 1.0}, state, 0.1)
-        return state, run.Compiled(print, 0.0, 0.0)
+        return state, Compiled(print, 0.0, 0.0)
 
-    monkeypatch.setattr(run, "search_cell", search_without_steps)
+    monkeypatch.setattr(searching, "search_cell", search_without_steps)
     monkeypatch.setattr(run, "train", lambda *_: Trained({"w": jnp.ones(2)}, {}, 7, 0.25, 0.0, 0.0))
     recipe, dataset, folder = changed(name, train_share=0.8, valid_share=0.2), load("digits"), tmp_path / "run"
     run.check(recipe, dataset)
@@ -273,7 +274,7 @@ def test_the_dtype_of_blocks() -> None:
     dataset, logits = load("digits"), []
     for dtype in ("float32", "bfloat16"):
         recipe = changed("proxyless-mobile-digits", dtype=dtype)
-        network = run.search_network(recipe.search, dataset)
+        network = searching.search_network(recipe.search, dataset)
         weights, _ = network.init(jax.random.key(0))
         mixture = {"blocks": jnp.zeros((5, 7)).at[:, 0].set(1.0)}
         images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
@@ -291,7 +292,7 @@ def test_a_small_search_of_blocks(name: str, tmp_path: Path) -> None:
     searched = [line for line in lines if line["stage"] == "search"]
     assert max(line["valid_accuracy"] or 0.0 for line in searched) >= 0.8
     recipe, dataset = find(name), load("digits")
-    stage = run.search_stage(recipe, dataset, run.search_network(recipe.search, dataset))
+    stage = searching.search_stage(recipe, dataset, searching.search_network(recipe.search, dataset))
     before, after = np.asarray(stage.start().alphas["blocks"]), np.array(searched[-1]["alphas"]["blocks"])
     assert (np.abs(after - before).max(axis=1) > 1e-3).all()
     check_fits(read(tmp_path / "run" / "genotype.json"), recipe.search.build_space())

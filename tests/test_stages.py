@@ -16,7 +16,7 @@ import optax
 import pytest
 from jax import Array
 
-from jaxnas import cli, methods, run
+from jaxnas import cli, methods, run, searching
 from jaxnas.console import Console
 from jaxnas.data import Dataset, load
 from jaxnas.derive import derive
@@ -242,7 +242,7 @@ def small(name: str) -> Recipe:
 
 def staged_run(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], str]:
     """A whole run with a linear supernet, and without the training."""
-    monkeypatch.setattr(run, "search_network", linear)
+    monkeypatch.setattr(searching, "search_network", linear)
     monkeypatch.setattr(run, "train", lambda *_: Trained({"w": jnp.ones(2)}, {}, 7, 0.25, 0.0, 0.0))
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -298,16 +298,16 @@ def test_a_run_in_stages(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_dry_run_takes_two_steps_of_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "search_network", linear)
+    monkeypatch.setattr(searching, "search_network", linear)
     ended: list[int] = []
-    real = run.search_cell
+    real = searching.search_cell
 
     def watched(*arguments: Any, **options: Any) -> Any:
         state, compiled = real(*arguments, **options)
         ended.append(int(state.step))
         return state, compiled
 
-    monkeypatch.setattr(run, "search_cell", watched)
+    monkeypatch.setattr(searching, "search_cell", watched)
     recipe = dataclasses.replace(small("drnas-progressive-digits"), seed=3)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         run.dry_run("drnas-progressive-digits", recipe, load("digits"), Console())

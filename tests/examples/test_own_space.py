@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import pytest
 
-from jaxnas import run
+from jaxnas import run, searching
 from jaxnas.data import load
 from jaxnas.recipes import find
 from jaxnas.spaces import Nb201Genotype, check_fits
@@ -22,13 +22,13 @@ def test_it_searches_its_own_space(example: Any, monkeypatch: pytest.MonkeyPatch
     recipe = find("nb201-digits")
     small = dataclasses.replace(recipe, search=dataclasses.replace(recipe.search, channels=2, batch=8))
     searched = []
-    real = run.search_cell
+    real = searching.search_cell
 
     def watched(*arguments: Any) -> Any:
         searched.append(real(*arguments))
         return searched[-1]
 
-    monkeypatch.setattr(run, "search_cell", watched)
+    monkeypatch.setattr(searching, "search_cell", watched)
     genotype = example.search(small, steps=2)
     state, _ = searched[0]
     # A row for each edge of its two nodes, a column for each of the most candidates.
