@@ -131,7 +131,7 @@ def two_axes(
         mark = {"type": "line", "color": COLOURS[number], "strokeDash": DASHES[number]}
         layers.append({"data": {"values": [{"x": x, "y": y} for x, y in points]}, "mark": mark, "encoding": encoding})
     if stop is not None:
-        layers.append(_level(stop, "x", f"stopped after epoch {stop}"))
+        layers.append(_level(stop, "x", f"RobustDARTS keeps epoch {stop}"))
     spec = {**base(240), "layer": layers, "resolve": {"scale": {"y": "independent"}}}
     return Chart(name, spec, caption, by_epoch(f"{caption} Numbers by epoch.", {left[0]: left[1], right[0]: right[1]}))
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from jaxnas.derive import one_hot_mixture
 from jaxnas.drawing import graphs, place, titled, to_svg
+from jaxnas.errors import UserError
 from jaxnas.history import Moment, moments
+from jaxnas.instruments import early_stop
 from jaxnas.pareto import non_dominated
 from jaxnas.recipe import Recipe
 from jaxnas.report import charts
@@ -21,8 +23,8 @@ from jaxnas.spaces import SKIP, BlockGenotype, Genotype, Space
 MOMENTS = 60
 """At most so many epochs are in a slider; of a longer search as many, evenly apart."""
 
-EIGENVALUE, STOPPED = "hessian_eigenvalue", "stopped_epoch"
-"""In the log the largest eigenvalue of the validation loss's Hessian in the alphas; in the result when it ended a search."""
+EIGENVALUE = "hessian_eigenvalue"
+"""In the log the largest eigenvalue of the validation loss's Hessian in the alphas."""
 
 
 def report(run: Run) -> Page:
@@ -232,7 +234,7 @@ def _skips(run: Run, recipe: Recipe, found: list[Moment]) -> Section | None:
     if SKIP not in candidates or not found or recipe.search.next_stages:
         return None
     share = [(int(moment.label), skip_share(moment.genotype)) for moment in found]
-    eigenvalues, stop = run.series("search", EIGENVALUE), run.result.get(STOPPED)
+    eigenvalues = run.series("search", EIGENVALUE)
     text = "A share that rises to all is the collapse that DARTS is known for."
     if not eigenvalues:
         caption = "Skip connections among the operations of what the alphas stood for."
@@ -240,8 +242,19 @@ def _skips(run: Run, recipe: Recipe, found: list[Moment]) -> Section | None:
     else:
         caption = "Skip connections' share, and the largest eigenvalue of the validation loss's Hessian in the alphas."
         sides = ("share of skip connections", share), ("largest eigenvalue", eigenvalues)
-        chart = charts.two_axes("skips", caption, *sides, int(stop) if isinstance(stop, int) else None)
+        chart = charts.two_axes("skips", caption, *sides, _kept_by_early_stop(recipe, eigenvalues))
     return Section("skips", "Skip connections", text, [chart])
+
+
+def _kept_by_early_stop(recipe: Recipe, eigenvalues: list[tuple[int, float]]) -> int | None:
+    """The epoch, from 1, whose network RobustDARTS would keep; None where it lets the search go on, or the log has gaps."""
+    try:
+        found = early_stop(
+            [epoch - 1 for epoch, _ in eigenvalues], [one for _, one in eigenvalues], recipe.search.instruments_every
+        )
+    except UserError:
+        return None
+    return None if found is None else found.epoch + 1
 
 
 def _costs(run: Run, recipe: Recipe) -> Section | None:

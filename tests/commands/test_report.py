@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,13 +92,24 @@ def test_a_run_that_was_ended_is_told_how_to_go_on(run: Path) -> None:
     assert f"jaxnas resume {run}" in commands()
 
 
-def test_skips_beside_the_hessian_where_the_log_has_it(run: Path) -> None:
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    (run / "log.jsonl").write_text("".join(json.dumps({**line, "hessian_eigenvalue": 0.3}) + "\n" for line in log))
-    result = json.loads((run / "result.json").read_text())
-    (run / "result.json").write_text(json.dumps({**result, "stopped_epoch": 2}))
-    chart = next(section for section in page_of(read_run(run)).sections if section.name == "skips").parts[0]
-    assert "largest eigenvalue" in json.dumps(chart.spec) and "stopped after epoch 2" in json.dumps(chart.spec)  # type: ignore
+def test_skips_beside_the_hessian_where_the_log_has_it(write_run: Callable[..., Path], tmp_path: Path) -> None:
+    def spec(growth: float) -> str:
+        run = write_run(tmp_path / str(growth), "nb201-digits", epochs=20)
+        log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        searched = [line for line in log if line["stage"] == "search"]
+        for line in searched:
+            line["hessian_eigenvalue"] = growth ** line["epoch"]
+        (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+        config = json.loads((run / "config.json").read_text())
+        config["search"]["instruments_every"] = 1
+        (run / "config.json").write_text(json.dumps(config))
+        chart: Any = next(section for section in page_of(read_run(run)).sections if section.name == "skips").parts[0]
+        return json.dumps(chart.spec)
+
+    slow = spec(1.01)
+    assert "largest eigenvalue" in slow and "RobustDARTS keeps" not in slow
+    # The rule asks first at the seventeenth epoch, of the eleventh: there 1.07 ** 4 = 1.31 is over its limit.
+    assert "RobustDARTS keeps epoch 11" in spec(1.07)
 
 
 def test_runs_beside_each_other(write_run: Callable[..., Path], run: Path, tmp_path: Path) -> None:
