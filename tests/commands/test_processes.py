@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jaxnas.recipes import find
+
 SEARCH = (
     *("search", "nb201-digits", "--random-cells", "0", "--search.epochs", "1", "--search.channels", "2"),
     *("--search.cells", "1", "--search.batch", "64", "--train.channels", "2", "--train.cells", "1", "--train.epochs", "1"),
@@ -40,10 +42,14 @@ def test_two_processes_search_as_one_device_does(tmp_path: Path) -> None:
     alone = started(1, "--out", str(tmp_path / "one"))
     alone.communicate()
     assert alone.returncode == 0
-    many, one = ([json.loads(line) for line in (tmp_path / run / "log.jsonl").open()] for run in ("many", "one"))
+    logs = [(tmp_path / run / "log.jsonl").read_text().splitlines() for run in ("many", "one")]
+    many, one = ([json.loads(line) for line in log] for log in logs)
     assert len(many) == len(one)
     for line, expected in zip(many[:1], one[:1], strict=True):  # Of the training the genotype may differ by a tie.
         assert line.keys() == expected.keys()
         for name in ("train_loss", "valid_loss", "train_accuracy", "weight_gradient_norm"):
             assert line[name] == pytest.approx(expected[name], rel=1e-3)
-        np.testing.assert_allclose(line["alphas"]["cell"], expected["alphas"]["cell"], atol=1e-3)
+        # In float32 sums in another order differ by rounding, which Adam, dividing by the gradient's size, turns into a part
+        # of a step where the gradient is near 0. That all else is the same is shown in float64 (test_parallel.py).
+        step = find("nb201-digits").search.alpha_learning_rate
+        np.testing.assert_allclose(line["alphas"]["cell"], expected["alphas"]["cell"], atol=step)
