@@ -24,7 +24,7 @@ from jaxnas.recipe import SearchRecipe
 from jaxnas.recipes import Recipe
 from jaxnas.search import SearchState
 from jaxnas.spaces import BLOCK_SPACES, SKIP, Space
-from jaxnas.stages import Part, stage_key
+from jaxnas.stages import Part, stage_key, steps_of_epoch
 
 PURPOSE = 7
 """Of the stage's key: which images and draws an epoch's measurement has."""
@@ -34,7 +34,8 @@ def check_probed(search: SearchRecipe) -> None:
     """Refuses to measure where the numbers would mean nothing.
 
     Raises:
-      UserError: an estimator whose loss is no smooth function of the alphas, or stages, or a mixture of partial channels.
+      UserError: an estimator whose loss is no smooth function of the alphas, stages, partial channels, blocks, or several
+        processes.
     """
     if not search.instruments_every:
         return
@@ -43,6 +44,11 @@ def check_probed(search: SearchRecipe) -> None:
         raise UserError(
             f"instruments_every={search.instruments_every}: there is no curvature to measure with estimator="
             f"{search.estimator}: {why}. Set instruments_every=0."
+        )
+    if jax.process_count() > 1:
+        raise UserError(
+            f"instruments_every={search.instruments_every}: a search by {jax.process_count()} processes is not measured, as "
+            "one of them alone writes. Set instruments_every=0, or search in one process."
         )
     if search.share != 1 or search.next_stages or search.space in BLOCK_SPACES:
         raise UserError(
@@ -66,8 +72,9 @@ class Probe:
     def __init__(self, recipe: Recipe, dataset: Dataset, network: Network, part: Part) -> None:
         self.search, self.space, self.dataset = part.search, part.space, dataset
         self.key = jax.random.fold_in(stage_key(recipe.seed, part.number), PURPOSE)
-        steps = min(len(half.labels) for half in (dataset.search_train, dataset.search_valid)) // part.search.batch
-        self.measure = _program(part.search, part.space, network, dataset, max(1, steps))
+        halves = (dataset.train,) * 2 if part.search.order == "together" else (dataset.search_train, dataset.search_valid)
+        steps = steps_of_epoch(part.search, *(len(half.labels) for half in halves))
+        self.measure = _program(part.search, part.space, network, dataset, steps)
         self.compiled: Compiled | None = None
 
     def __call__(self, epoch: int, state: SearchState) -> dict[str, Any]:

@@ -115,11 +115,14 @@ class SearchReport(StageReport):
             self._warn_of_a_rise(folder, epoch, said["hessian_eigenvalue"])
         return said
 
-    def _warn_of_a_rise(self, folder: RunFolder, epoch: int, largest: float) -> None:
+    def _warn_of_a_rise(self, folder: RunFolder, epoch: int, largest: float | None) -> None:
         """Says so when RobustDARTS's rule would end the search; a run that is resumed reads what it measured before."""
         records = read_lines(folder.path / LOG)[0] if (folder.path / LOG).exists() else []
         before = {record["epoch"]: record["hessian_eigenvalue"] for record in records if "hessian_eigenvalue" in record}
-        found = early_stop([*before, epoch], [*before.values(), largest], self.part.search.instruments_every)
+        before[epoch] = largest
+        if None in before.values():  # The Hessian was not finite there: the rule has nothing to say.
+            return
+        found = early_stop(list(before), list(before.values()), self.part.search.instruments_every)
         if found is not None and found.seen_at == epoch:
             self.console.note(
                 f"warning: the largest eigenvalue of the validation loss in the alphas is {found.ratio:.2f} times what it was "

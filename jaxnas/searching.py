@@ -27,7 +27,7 @@ from jaxnas.reports import SearchReport, Seconds, StageReport
 from jaxnas.saves import Saves
 from jaxnas.search import TRAIN_BATCH, VALID_BATCH, Loss, Method, Restage, SearchState, draw, initial_state, search_step
 from jaxnas.spaces import BlockSpace, Space
-from jaxnas.stages import Part, carried, first_part, next_part, pruned, stage_key
+from jaxnas.stages import Part, carried, first_part, next_part, pruned, stage_key, steps_of_epoch
 from jaxnas.training import network_image_size
 
 
@@ -87,8 +87,7 @@ def search_stage(
     if search.order == "together":
         halves = {"train": dataset.train, "valid": dataset.train}  # One level: the second batch is not read.
     sizes = {half: len(split.labels) for half, split in halves.items()}
-    # The steps of an epoch are the training half's; a shorter validation half bounds them where it is gone through.
-    steps_per_epoch = (min(sizes.values()) if search.valid_order == "shuffled" else sizes["train"]) // search.batch
+    steps_per_epoch = steps_of_epoch(search, sizes["train"], sizes["valid"])
     if steps is not None:
         steps_per_epoch = min(steps, steps_per_epoch)
     method, priced = build(search, space, steps_per_epoch), prices(search, recipe.train, dataset, space)

@@ -53,6 +53,16 @@ def candidates(estimator: str, space: Space, alphas: Any, seed: int) -> list[Gen
     ]
 
 
+def path_accuracy(network: Network, weights: Any, path: dict[str, Array], images: Array, labels: Array, key: Array) -> Array:
+    """Accuracy, 0 to 1, of a sub-network with the supernet's weights. Nothing else of it runs; batch norm goes by the batch.
+
+    Args:
+      path: as of :func:`jaxnas.derive.one_hot_mixture`, may be traced: one program serves all.
+    """
+    mixture = {kind: {"weights": part, "active": part > 0} for kind, part in path.items()}
+    return accuracy(network.forward(weights, mixture, images, key, {})[0], labels)
+
+
 def best(
     genotypes: list[Genotype], space: Space, network: Network, weights: Any, dataset: Dataset, key: Array
 ) -> tuple[Genotype, np.ndarray]:
@@ -72,8 +82,7 @@ def best(
             path, k = inputs
             rows = jax.random.permutation(k, len(labels))[:batch]
             x = augment(k, images[rows], Augmentation(), dataset.mean, dataset.std)
-            mixture = {kind: {"weights": part, "active": part > 0} for kind, part in path.items()}
-            return accuracy(network.forward(weights, mixture, x, k, {})[0], labels[rows])
+            return path_accuracy(network, weights, path, x, labels[rows], k)
 
         return lax.map(one, (stacked, jax.random.split(key, len(genotypes))))
 

@@ -181,3 +181,15 @@ def gathered(whole: CellSpace, alphas: Any) -> tuple[CellSpace, dict[str, Any]]:
     space, columns = pruned(whole, finite, operations)
     rows = {kind: np.take_along_axis(np.asarray(alphas[kind]), columns[kind], axis=1) for kind in columns}
     return space, {**alphas, **rows}
+
+
+def steps_of_epoch(search: SearchRecipe, train: int, valid: int) -> int:
+    """The steps of an epoch, from the images of the two halves: the training half's, bounded by a shorter validation half where
+    that is gone through.
+
+    >>> steps_of_epoch(SearchRecipe(batch=10), train=100, valid=50)
+    10
+    >>> steps_of_epoch(SearchRecipe(batch=10, valid_order="shuffled"), train=100, valid=50)
+    5
+    """
+    return (min(train, valid) if search.valid_order == "shuffled" else train) // search.batch

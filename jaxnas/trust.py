@@ -19,11 +19,11 @@ from jaxnas.compiling import compile_ahead
 from jaxnas.data import Augmentation, Dataset, augment, load
 from jaxnas.derive import strengths
 from jaxnas.errors import UserError
-from jaxnas.losses import accuracy
 from jaxnas.nets import Network
 from jaxnas.recipe import SearchRecipe
 from jaxnas.run_folder import SUPERNET, read_arrays
 from jaxnas.searching import search_data, search_network
+from jaxnas.selection import path_accuracy
 from jaxnas.spaces import to_text
 from jaxnas.tabular import SEARCHED, Table, nb201, table_of
 from jaxnas.tabular import read as read_table
@@ -190,8 +190,7 @@ def shared_accuracies(network: Network, weights: Any, choices: np.ndarray, datas
         x = augment(jax.random.key(0), images, Augmentation(), dataset.mean, dataset.std)
 
         def one(path: Array) -> Array:
-            mixture = {"cell": {"weights": path, "active": path > 0}}
-            return accuracy(network.forward(weights, mixture, x, jax.random.key(0), {})[0], labels)
+            return path_accuracy(network, weights, {"cell": path}, x, labels, jax.random.key(0))
 
         return lax.map(one, paths)
 

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import jax.numpy as jnp
 import pytest
@@ -57,10 +57,25 @@ def test_a_rise_of_the_curvature_is_told_once_and_logged(tmp_path: Path) -> None
     for epoch in range(32):
         # As where the run was ended after every epoch: what was measured before is read from the log.
         report = SearchReport(console, None, first_part(search), stub)
-        kept = report.keep(folder, epoch, state)  # pyright: ignore[reportArgumentType]
+        kept = report.keep(folder, epoch, cast(Any, state))
         folder.append(LOG, {"stage": "search", "epoch": epoch, **kept})
         assert bool(said) == (epoch >= 27)
     assert measured == list(range(1, 32, 2))
     assert said[0].startswith("warning: the largest eigenvalue") and "1.36 times" in said[0] and "epoch 15," in said[0]
     logged = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
     assert [record["epoch"] for record in logged if "instruments" in record] == measured
+
+
+def test_a_hessian_that_is_not_finite_ends_no_search(tmp_path: Path) -> None:
+    search = dataclasses.replace(SearchRecipe(space="nb201"), instruments_every=1)
+    console: Any = SimpleNamespace(compiling=lambda stage: None, note=pytest.fail)
+    folder, state = RunFolder(tmp_path), SimpleNamespace(alphas={"cell": jnp.zeros((6, 5))}, weights={}, duals=None)
+
+    def probe(epoch: int, state: Any) -> dict[str, Any]:
+        return {"eigenvalues": [None if epoch == 12 else 1.5**epoch]}
+
+    stub: Any = probe
+    report, at = SearchReport(console, None, first_part(search), stub), cast(Any, state)
+    for epoch in range(20):
+        kept = report.keep(folder, epoch, at)
+        folder.append(LOG, {"stage": "search", "epoch": epoch, **kept})

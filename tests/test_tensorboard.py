@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,8 +15,9 @@ from jaxnas.tensorboard import Scalars
 
 
 def test_every_number_of_the_log_by_stage_and_epoch(tmp_path: Path) -> None:
-    from tensorboardX.proto import event_pb2  # Its Event is made at run time.
+    from tensorboardX.proto import event_pb2
 
+    messages: Any = event_pb2  # Its Event is made at run time.
     scalars = Scalars(tmp_path / "events")
     folder = RunFolder(tmp_path / "run", heard=scalars)
     for epoch in range(2):
@@ -27,7 +29,7 @@ def test_every_number_of_the_log_by_stage_and_epoch(tmp_path: Path) -> None:
     data, at, found = file.read_bytes(), 0, []
     while at < len(data):  # Length, its checksum, the event, its checksum.
         (length,) = struct.unpack_from("<Q", data, at)
-        event = event_pb2.Event.FromString(data[at + 12 : at + 12 + length])  # type: ignore[attr-defined]
+        event = messages.Event.FromString(data[at + 12 : at + 12 + length])
         found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
         at += 16 + length
     assert found == [

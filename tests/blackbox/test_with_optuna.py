@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import optuna
 import pytest
 
-optuna = pytest.importorskip("optuna")
-
-from jaxnas.blackbox import AskTell, ask_table, regularised_evolution, successive_halving  # noqa: E402
-from jaxnas.blackbox.with_optuna import OptunaSearch, SearcherSampler  # noqa: E402
-from jaxnas.errors import UserError  # noqa: E402
-from jaxnas.tabular import Table  # noqa: E402
+from jaxnas.blackbox import AskTell, ask_table, regularised_evolution, successive_halving
+from jaxnas.blackbox.with_optuna import OptunaSearch, SearcherSampler
+from jaxnas.errors import UserError
+from jaxnas.tabular import Table
 
 SIZES = (3, 2, 4)
 POSITIONS: dict[str, list[Any]] = {"0->1": ["none", "skip", "conv"], "0->2": [3, 5], "1->2": list("abcd")}
@@ -38,7 +37,7 @@ def alone(steps: int, worth: Mapping[tuple[int, ...], float]) -> list[tuple[int,
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_a_study_asks_what_the_searcher_asks_alone(direction: str) -> None:
+def test_a_study_asks_what_the_searcher_asks_alone(direction: Literal["maximize", "minimize"]) -> None:
     sampler = SearcherSampler(AskTell(EVOLUTION, seed=3), POSITIONS, worst=0.0)
     study = optuna.create_study(direction=direction, sampler=sampler)
     sign, seen = (1 if direction == "maximize" else -1), []
@@ -95,7 +94,7 @@ def test_what_does_not_go_together_is_refused() -> None:
         optuna.create_study(sampler=sampler).optimize(lambda trial: trial.suggest_float("rate", 0, 1), n_trials=1)
     sampler = SearcherSampler(AskTell(EVOLUTION, seed=0), POSITIONS, worst=0.0)
     with pytest.raises(UserError, match="2 objectives"):
-        optuna.create_study(directions=["minimize"] * 2, sampler=sampler).optimize(numbers, n_trials=1)
+        optuna.create_study(directions=["minimize", "minimize"], sampler=sampler).optimize(numbers, n_trials=1)
 
 
 def test_a_sampler_asks_on_a_table_what_it_asks_in_a_study() -> None:
