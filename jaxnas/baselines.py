@@ -13,6 +13,8 @@ from scipy import stats
 
 from jaxnas import axes
 from jaxnas.blackbox import (
+    INDEPENDENT_RATE,
+    LSTM_RATE,
     Searcher,
     Trace,
     arrays_of,
@@ -66,14 +68,14 @@ BASELINES = (
     Baseline("local search", "to the first better neighbour, with restarts", local_search),
     Baseline(
         "REINFORCE, independent",
-        "Adam at 0.01, as NATS-Bench's scripts",
-        lambda cardinality: reinforce(independent(cardinality), 0.01),
+        f"Adam at {INDEPENDENT_RATE}, as NATS-Bench's scripts",
+        lambda cardinality: reinforce(independent(cardinality), INDEPENDENT_RATE),
     ),
     # XLA:CPU compiles the many small matrix products of LSTMs side by side for minutes, of one for seconds.
     Baseline(
         "REINFORCE, LSTM",
-        "Zoph and Le's controller, Adam at 0.0035, as ENAS's",
-        lambda cardinality: reinforce(lstm(cardinality), 0.0035),
+        f"Zoph and Le's controller, Adam at {LSTM_RATE}, as ENAS's",
+        lambda cardinality: reinforce(lstm(cardinality), LSTM_RATE),
         at_once=1,
     ),
 )

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from jaxnas.blackbox import (
+    INDEPENDENT_RATE,
+    LSTM_RATE,
     Asking,
     AskTell,
     Trial,
@@ -93,8 +95,8 @@ SEARCHERS: dict[str, Callable[[tuple[int, ...], tuple[int, ...], int], Asking]] 
     "random": lambda cardinality, epochs, seed: _asked(random_search(cardinality), seed),
     "evolution": lambda cardinality, epochs, seed: _asked(regularised_evolution(cardinality), seed),
     "local": lambda cardinality, epochs, seed: _asked(local_search(cardinality), seed),
-    "reinforce": lambda cardinality, epochs, seed: _asked(reinforce(independent(cardinality), 0.1), seed),
-    "reinforce-lstm": lambda cardinality, epochs, seed: _asked(reinforce(lstm(cardinality), 0.0035), seed),
+    "reinforce": lambda cardinality, epochs, seed: _asked(reinforce(independent(cardinality), INDEPENDENT_RATE), seed),
+    "reinforce-lstm": lambda cardinality, epochs, seed: _asked(reinforce(lstm(cardinality), LSTM_RATE), seed),
     "halving": lambda cardinality, epochs, seed: _asked(successive_halving(cardinality, epochs, ARMS), seed),
     "bayesian": _bayesian,
 }

@@ -8,11 +8,13 @@ from jaxnas.blackbox.evolution import regularised_evolution
 from jaxnas.blackbox.halving import rung_sizes, successive_halving
 from jaxnas.blackbox.local_search import local_search
 from jaxnas.blackbox.random_search import random_search
-from jaxnas.blackbox.reinforce import Policy, independent, lstm, policy_loss, reinforce
+from jaxnas.blackbox.reinforce import INDEPENDENT_RATE, LSTM_RATE, Policy, independent, lstm, policy_loss, reinforce
 from jaxnas.blackbox.search_table import Arrays, Trace, arrays_of, ask_table, search_seeds, search_table
 from jaxnas.blackbox.searcher import Question, Searcher
 
 __all__ = [
+    "INDEPENDENT_RATE",
+    "LSTM_RATE",
     "Arrays",
     "AskTell",
     "Asking",

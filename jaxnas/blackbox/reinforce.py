@@ -17,6 +17,8 @@ from jaxnas.controller import ZOPH_AND_LE, drawn, initial, operations_only, read
 from jaxnas.errors import UserError
 
 Parameters = Any
+INDEPENDENT_RATE, LSTM_RATE = 0.01, 0.0035
+"""Of Adam: for a categorical a choice, as NATS-Bench's scripts have it, and for a controller, as ENAS's."""
 BASELINE_DECAY = 0.9
 """Of NAS-Bench-201's baseline REINFORCE: how much of the running mean of the values an answer leaves."""
 
