@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxnas import leaving
 from jaxnas.checkpoints import Checkpoint, Checkpoints
+from jaxnas.data import Unreadable
 from jaxnas.errors import UserError
 from jaxnas.feeding import Done, NotFinite
 from jaxnas.run_folder import CHECKPOINTS, LOG, TIMING, RunFolder, difference, fitted, flat_arrays, packages
@@ -65,7 +66,7 @@ class Saves:
             arrays = {name: array for name, array in kept.arrays.items() if name.startswith("state.")}
             where = f"Checkpoint {kept.number} of {self.folder.path}"
             state = fitted(arrays, {"state": state}, where)["state"]
-            done = Done(kept.about["epoch"], kept.about["step"], _metrics(kept))
+            done = Done(kept.about["epoch"], kept.about["step"], _metrics(kept), kept.about.get("positions", ()))
         self._leave_if_asked()
         return state, done
 
@@ -129,7 +130,7 @@ class Saves:
             if name.startswith("state.") and array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise NotFinite(f"{name} is not finite in stage {stage}, after epoch {done.epoch}, step {done.step}.")
         logs = {name: path.read_text() if (path := self.folder.path / name).exists() else "" for name in LOGS}
-        place = {"stage": stage, "epoch": done.epoch, "step": done.step}
+        place = {"stage": stage, "epoch": done.epoch, "step": done.step, "positions": [*done.positions]}
         self._kept.save(arrays, {"what": self._what, **place, "logs": logs, "notes": copy.deepcopy(self.notes)})
         self._saved_at, self._last = time.monotonic(), (stage, done)
 
@@ -141,7 +142,7 @@ class Saves:
 
 @contextlib.contextmanager
 def saving(folder: RunFolder, begun_with: dict[str, Any], note: Callable[[str], None]) -> Iterator[Saves]:
-    """A :class:`Saves` that is closed in the end, and whose last checkpoint is named where numbers are not finite.
+    """A :class:`Saves` that is closed in the end, and whose last checkpoint is named where numbers or images are lost.
 
     Raises:
       UserError: as :class:`Saves`, and with that name.
@@ -151,10 +152,11 @@ def saving(folder: RunFolder, begun_with: dict[str, Any], note: Callable[[str], 
         try:
             yield saves
             saves.close()
-        except NotFinite as error:
+        except (NotFinite, Unreadable) as error:
             with contextlib.suppress(OSError, UserError):
                 saves.close()
-            raise UserError(f"{error} {saves.last_good()}") from error
+            then = f" {leaving.how_to_resume()}" if isinstance(error, Unreadable) else ""
+            raise UserError(f"{error} {saves.last_good()}{then}") from error
         except BaseException:
             with contextlib.suppress(OSError, UserError):  # What is raised here came first.
                 saves.close()

@@ -13,9 +13,9 @@ import optax
 from jax import Array, lax
 
 from jaxnas.compiling import Compiled, compile_ahead
-from jaxnas.data import Augmentation, Dataset, Split, augment, centre_crop, normalise
+from jaxnas.data import Augmentation, Dataset, Pictures, Split, Stream, augment, centre_crop, normalise
 from jaxnas.errors import UserError
-from jaxnas.feeding import Report, Stage, check_batch, epochs_of_steps, index_batches
+from jaxnas.feeding import Report, Stage, check_batch, epochs_of_steps, gathered, index_batches
 from jaxnas.losses import accuracy, mean_cross_entropy
 from jaxnas.nets import ChainShape, Network, Shape, derived
 from jaxnas.optimizers import clip_by_torch_norm, cosine, exponential, linear, sgd
@@ -122,14 +122,14 @@ def running_average(statistics: Any, moments: Any) -> Any:
 
 def train_step(
     network: Network, recipe: TrainRecipe, steps_per_epoch: int, mean: Any, std: Any
-) -> Callable[[TrainState, Any, Array], tuple[TrainState, dict[str, Array]]]:
-    """The step ``(state, data, indices) -> (state, metrics)``: augmentation, loss with auxiliary head, update, averages."""
+) -> Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, Array]]]:
+    """The step ``(state, data, batch) -> (state, metrics)``: augmentation, loss with auxiliary head, update, averages."""
     update = optimizer(recipe, steps_per_epoch)
 
-    def step(state: TrainState, data: Any, indices: Array) -> tuple[TrainState, dict[str, Array]]:
+    def step(state: TrainState, data: Any, rows: Any) -> tuple[TrainState, dict[str, Array]]:
         for_augmentation, for_network = jax.random.split(jax.random.fold_in(state.key, state.step))
-        images = augment(for_augmentation, data["images"][indices], recipe.augmentation, mean, std)
-        labels = data["labels"][indices]
+        images, labels = gathered(rows, data)
+        images = augment(for_augmentation, images, recipe.augmentation, mean, std)
         # As in the reference, the probability is drop_path * epoch / epochs: 0 in the first epoch.
         # Without it there is nothing to draw, or to compile.
         drop_path = recipe.drop_path * (state.step // steps_per_epoch) / recipe.epochs
@@ -183,9 +183,11 @@ def train(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset, seed: int, 
         key = jax.random.fold_in(order_key, epoch)
         return (index_batches(key, len(dataset.train.labels), recipe.batch, steps_per_epoch),)
 
-    data = {"images": dataset.train.images, "labels": dataset.train.labels}
+    streams = (dataset.train,) if dataset.streamed else ()
+    data = {} if streams else {"images": dataset.train.images, "labels": dataset.train.labels}
     step = train_step(network, recipe, steps_per_epoch, dataset.mean, dataset.std)
-    state, compiled = epochs_of_steps(Stage(step, start, data, indices, recipe.epochs, steps_per_epoch), report)
+    stage = Stage(step, start, data, indices, recipe.epochs, steps_per_epoch, streams=streams)
+    state, compiled = epochs_of_steps(stage, report)
     crop = recipe.augmentation.resized_crop
     evaluation = compile_evaluation(network, dataset.test, state.weights, state.statistics, dataset, crop)
     return Trained(
@@ -220,11 +222,24 @@ def compile_evaluation(
 
         return lax.scan(one, jnp.zeros((), jnp.int32), (images, labels, counted))[0]
 
-    images = jnp.asarray(split.images[order].reshape(batches, batch, *split.images.shape[1:]))
-    labels = jnp.asarray(split.labels[order].reshape(batches, batch))
-    compiled = compile_ahead(correct, weights, statistics, images, labels, jnp.asarray(counted))
+    if isinstance(split.images, Pictures):
+        images = jax.ShapeDtypeStruct((1, batch, *split.images.shape[1:]), np.uint8)
+        labels, counts = (jax.ShapeDtypeStruct((1, batch), kind) for kind in (np.int32, bool))
+        compiled = compile_ahead(correct, weights, statistics, images, labels, counts)
 
-    def share(weights: Any, statistics: Any) -> float:
-        return int(compiled.call(weights, statistics, images, labels, jnp.asarray(counted))) / size
+        def share(weights: Any, statistics: Any) -> float:
+            total = 0
+            with Stream(split, order.reshape(batches, batch), ahead=2) as stream:
+                for count in counted:
+                    read = stream.take(1)
+                    total += int(compiled.call(weights, statistics, read["images"], read["labels"], count[None]))
+            return total / size
+    else:
+        images = jnp.asarray(split.images[order].reshape(batches, batch, *split.images.shape[1:]))
+        labels = jnp.asarray(split.labels[order].reshape(batches, batch))
+        compiled = compile_ahead(correct, weights, statistics, images, labels, jnp.asarray(counted))
+
+        def share(weights: Any, statistics: Any) -> float:
+            return int(compiled.call(weights, statistics, images, labels, jnp.asarray(counted))) / size
 
     return dataclasses.replace(compiled, call=share)

@@ -6,8 +6,10 @@ from jaxnas.data.cifar import cifar10, cifar100
 from jaxnas.data.dataset import Dataset, Split, check, class_counts, imbalance, moments
 from jaxnas.data.folder import image_folder
 from jaxnas.data.idx import fashion_mnist, mnist
+from jaxnas.data.pictures import Pictures, Unreadable
 from jaxnas.data.shares import with_shares
 from jaxnas.data.sources import IMAGENET, NAMES, digits, load, stand_in
+from jaxnas.data.streams import Stream
 from jaxnas.data.tfds import from_tfds
 
 __all__ = [
@@ -16,7 +18,10 @@ __all__ = [
     "Augmentation",
     "Dataset",
     "Draws",
+    "Pictures",
     "Split",
+    "Stream",
+    "Unreadable",
     "augment",
     "centre_crop",
     "check",
