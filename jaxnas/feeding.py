@@ -16,11 +16,11 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from jaxnas.bilevel import many_steps
 from jaxnas.compiling import Compiled, compile_ahead
 from jaxnas.errors import UserError
 from jaxnas.parallel import local, on_mesh, put, shapes_on
 from jaxnas.profiling import profile
-from jaxnas.search import many_steps
 
 STEPS_PER_DISPATCH = 20  # Enough that the time outside the compiled program vanishes, few enough that progress is seen.
 

@@ -18,6 +18,7 @@ import pytest
 from jax import Array
 
 from jaxnas import cli, run, searching
+from jaxnas.bilevel import SearchState, search_step
 from jaxnas.commands import search as search_command
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
@@ -30,7 +31,6 @@ from jaxnas.relaxations import initial_alphas
 from jaxnas.reports import SearchReport, StageReport
 from jaxnas.run_folder import CHECKPOINTS, FILES, REPORT, RunFolder
 from jaxnas.saves import Saves
-from jaxnas.search import SearchState, search_step
 from jaxnas.spaces import check_fits, darts, from_text, nb201, random_genotype, read
 from jaxnas.stages import first_part
 from jaxnas.training import Trained
