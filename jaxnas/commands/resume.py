@@ -36,7 +36,8 @@ def main(arguments: list[str]) -> int:
         with json_output(json) as write, Console() as console:
             result = resumed(Path(path), data_dir, console, time.perf_counter() - STARTED, devices)
             write(result)
-            console.note(f"next:  {next_command(Path(path), data_dir, result)}")
+            trained = "test_accuracy" in result.get("found", result.get("given", {}))
+            console.note(f"next:  {next_command(Path(path), data_dir, trained)}")
         return 0
 
     about = (

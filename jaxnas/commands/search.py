@@ -83,10 +83,9 @@ def main(arguments: list[str]) -> int:
                 heard = None if tensorboard is None or not first else Scalars(tensorboard)
                 folder = RunFolder(out or Path("runs") / f"{name}-seed{recipe.seed}", overwrite, written=first, heard=heard)
                 with reported(folder, console):
-                    result = run.run(name, recipe, dataset, folder, console, import_seconds, profile, mesh)
-                    write(result)
+                    write(run.run(name, recipe, dataset, folder, console, import_seconds, profile, mesh))
                 _profiled(profile, console)
-                console.note(f"next:  {next_command(folder.path, data_dir, result)}")
+                console.note(f"next:  {next_command(folder.path, data_dir, not recipe.only_search)}")
         return 0
 
     about = f"Search with the recipe {name}. Recipes: {', '.join(recipes.RECIPES)}."
