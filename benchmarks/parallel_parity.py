@@ -132,10 +132,10 @@ def _states(form: str, setting: dict[str, Any]) -> list[Any]:
     import jax.numpy as jnp
 
     from jaxnas import feeding, methods, parallel, searching
+    from jaxnas.bilevel import many_steps
     from jaxnas.data import Augmentation, load
     from jaxnas.recipe import SearchRecipe
     from jaxnas.recipes import find
-    from jaxnas.search import many_steps
     from jaxnas.spaces import nb201_family
     from jaxnas.stages import first_part
 

@@ -30,12 +30,12 @@ import numpy as np
 import tyro
 
 from jaxnas import methods
+from jaxnas.bilevel import initial_state, search_step
 from jaxnas.estimators import start
 from jaxnas.losses import cross_entropy
 from jaxnas.nets import Shape, supernet
 from jaxnas.recipe import SearchRecipe
 from jaxnas.run_folder import environment
-from jaxnas.search import initial_state, search_step
 from jaxnas.spaces import CellSpace, nb201, nb201_family
 
 SHAPE, BATCH = Shape(channels=16, cells=5, classes=10, image_size=32), 32

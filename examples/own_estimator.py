@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxnas import methods, searching
+from jaxnas.bilevel import Method
 from jaxnas.console import Console
 from jaxnas.data import load
 from jaxnas.derive import derive
 from jaxnas.recipes import Recipe, SearchRecipe, find
 from jaxnas.relaxations import Relax
 from jaxnas.reports import StageReport
-from jaxnas.search import Method
 from jaxnas.spaces import Genotype, Space
 
 

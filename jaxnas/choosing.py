@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnas import methods, selection
+from jaxnas.bilevel import SearchState
 from jaxnas.data import Dataset
 from jaxnas.errors import TargetMissed
 from jaxnas.estimators import ESTIMATORS
@@ -20,7 +21,6 @@ from jaxnas.latency import Table, constrained
 from jaxnas.nets import ChainShape, Network, Shape
 from jaxnas.pricing import Prices, prices
 from jaxnas.recipe import Recipe, SearchRecipe, TrainRecipe
-from jaxnas.search import SearchState
 from jaxnas.spaces import Genotype, Space, random_genotype, to_text
 from jaxnas.stages import Part
 

@@ -12,15 +12,15 @@ import optax
 from jax import Array
 
 from jaxnas import relaxations
+from jaxnas.bilevel import Scalars
 from jaxnas.errors import UserError
 from jaxnas.nets import active_weights
 from jaxnas.optimizers import clipped
 from jaxnas.recipe import SearchRecipe
-from jaxnas.search import Scalars
 from jaxnas.spaces import CellSpace, Space
 
 Build = Callable[[SearchRecipe, Space, int], dict[str, Any]]
-"""``build(recipe, space, steps per epoch)``: the fields of a :class:`jaxnas.search.Method` that are not DARTS's."""
+"""``build(recipe, space, steps per epoch)``: the fields of a :class:`jaxnas.bilevel.Method` that are not DARTS's."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,12 +16,12 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
+from jaxnas.bilevel import many_steps
 from jaxnas.compiling import Compiled, compile_ahead
 from jaxnas.data import Split, Stream
 from jaxnas.errors import UserError
 from jaxnas.parallel import local, on_mesh, put, put_shares, shapes_on, share_of
 from jaxnas.profiling import profile
-from jaxnas.search import many_steps
 
 STEPS_PER_DISPATCH = 20  # Enough that the time outside the compiled program vanishes, few enough that progress is seen.
 DISPATCH_BYTES = 2**28

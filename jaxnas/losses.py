@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
+from jaxnas.bilevel import Loss, Scalars
 from jaxnas.named_axis import mean_over, replicated
 from jaxnas.nets import Network
-from jaxnas.search import Loss, Scalars
 
 
 def cross_entropy(network: Network, smoothing: float = 0.0, axis: str | None = None, micro_batches: int = 1) -> Loss:

@@ -12,12 +12,12 @@ import optax
 from jax import Array
 
 from jaxnas import hypergradients
+from jaxnas.bilevel import Method, Scalars
 from jaxnas.composition import check_pair
 from jaxnas.estimators import ESTIMATORS
 from jaxnas.nets import SKIP_DROPOUT
 from jaxnas.optimizers import adam, adam_by_entry, clipped, cosine, rising, sgd
 from jaxnas.recipe import SearchRecipe
-from jaxnas.search import Method, Scalars
 from jaxnas.spaces import Space
 
 HYPERGRADIENTS = {

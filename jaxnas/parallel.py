@@ -24,7 +24,7 @@ A_DAY = 86400
 """Seconds that processes which are done wait for the others: what is found is trained by each for itself, at its own speed."""
 
 Program = Callable[[Any, Any, tuple[Array, ...], Array], Any]
-"""``(state, data, rows of batch indices [steps, batch], count) -> (state, metrics)``, as :func:`jaxnas.search.many_steps`."""
+"""``(state, data, rows of batch indices [steps, batch], count) -> (state, metrics)``, as :func:`jaxnas.bilevel.many_steps`."""
 
 WHOLE = PartitionSpec()
 SPLIT = PartitionSpec(None, AXIS)

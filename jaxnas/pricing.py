@@ -10,13 +10,13 @@ from typing import Any
 from jax import Array
 
 from jaxnas import relaxations
+from jaxnas.bilevel import Method
 from jaxnas.cost_terms import COSTS, CostTerm, LatencyTerm
 from jaxnas.data import Dataset
 from jaxnas.errors import UserError
 from jaxnas.latency import Table, check_matches, check_software, constrained, costs, counted, read, terms, warning
 from jaxnas.nets import ChainShape, Shape
 from jaxnas.recipe import Recipe, SearchRecipe, TrainRecipe
-from jaxnas.search import Method
 from jaxnas.spaces import BlockSpace, Space
 from jaxnas.training import network_image_size
 

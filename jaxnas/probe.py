@@ -11,6 +11,7 @@ import numpy as np
 from jax import Array
 
 from jaxnas import methods
+from jaxnas.bilevel import SearchState
 from jaxnas.compiling import Compiled, compile_ahead
 from jaxnas.data import Augmentation, Dataset, Split, augment
 from jaxnas.derive import derive, one_hot_mixture
@@ -22,7 +23,6 @@ from jaxnas.losses import cross_entropy
 from jaxnas.nets import Network
 from jaxnas.recipe import SearchRecipe
 from jaxnas.recipes import Recipe
-from jaxnas.search import SearchState
 from jaxnas.spaces import BLOCK_SPACES, SKIP, Space
 from jaxnas.stages import Part, stage_key, steps_of_epoch
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxnas import leaving
+from jaxnas.bilevel import SearchState
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.estimators import ESTIMATORS
@@ -18,7 +19,6 @@ from jaxnas.instruments import DELTA, early_stop
 from jaxnas.probe import Probe
 from jaxnas.run_folder import ALPHAS, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, SUPERNET, TIMING, RunFolder
 from jaxnas.saves import Saves
-from jaxnas.search import SearchState
 from jaxnas.spaces import Genotype, to_json, to_text
 from jaxnas.stages import Part, spread
 

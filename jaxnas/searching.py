@@ -12,6 +12,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from jaxnas import estimators, methods
+from jaxnas.bilevel import TRAIN_BATCH, VALID_BATCH, Loss, Method, Restage, SearchState, draw, initial_state, search_step
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Dataset, augment, with_shares
@@ -25,7 +26,6 @@ from jaxnas.recipe import HALF
 from jaxnas.recipes import Recipe, SearchRecipe
 from jaxnas.reports import SearchReport, Seconds, StageReport
 from jaxnas.saves import Saves
-from jaxnas.search import TRAIN_BATCH, VALID_BATCH, Loss, Method, Restage, SearchState, draw, initial_state, search_step
 from jaxnas.spaces import BlockSpace, Space
 from jaxnas.stages import Part, carried, first_part, next_part, pruned, stage_key, steps_of_epoch
 from jaxnas.training import network_image_size

@@ -11,11 +11,11 @@ import optax
 from jax import Array
 
 from jaxnas import estimators
+from jaxnas.bilevel import Method, SearchState
 from jaxnas.derive import derive
 from jaxnas.errors import UserError
 from jaxnas.nets import Take, taken, takes
 from jaxnas.recipe import SearchRecipe
-from jaxnas.search import Method, SearchState
 from jaxnas.spaces import Cell, CellSpace, Genotype, Space
 
 

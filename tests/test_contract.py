@@ -18,10 +18,10 @@ import optax
 import pytest
 from jax import Array
 
-from jaxnas import optimizers, search
+from jaxnas import bilevel, optimizers
+from jaxnas.bilevel import Loss, Method, SearchState, draw, initial_state, many_steps, search_step
 from jaxnas.hypergradients import first_order
 from jaxnas.relaxations import initial_alphas, softmax
-from jaxnas.search import Loss, Method, SearchState, draw, initial_state, many_steps, search_step
 from jaxnas.spaces import CellSpace, darts_family
 
 EDGES, OPERATIONS = 2, 4
@@ -185,10 +185,10 @@ def test_one_sampled_index_per_edge() -> None:
     bias, other_sample = 0.2, False
     steps = run(method, sampled_error, sampled_error, start(method, {"operations": w, "bias": bias}, a), batches)
     for i, ((train, valid), (state, _)) in enumerate(zip(batches, steps, strict=True)):
-        for_weights, _, _ = sample_by_hand(a, i, search.RELAX_FOR_WEIGHTS)
+        for_weights, _, _ = sample_by_hand(a, i, bilevel.RELAX_FOR_WEIGHTS)
         _, slope, bias_slope = error_by_hand(train, for_weights * w, bias)
         w, bias = w - RATE * for_weights * slope, bias - RATE * bias_slope
-        one_hot, soft, temperature = sample_by_hand(a, i, search.RELAX_FOR_ALPHAS)
+        one_hot, soft, temperature = sample_by_hand(a, i, bilevel.RELAX_FOR_ALPHAS)
         _, slope, _ = error_by_hand(valid, one_hot * w, bias)
         # The rows of a softmax's pullback add up to 0: what log_softmax would subtract vanishes.
         a = a - ALPHA_RATE * softmax_pullback(soft, one_hot * w * slope) / temperature
@@ -237,7 +237,7 @@ def test_two_gates_rescaling_and_masked_weights() -> None:
     buffer, bias_buffer, second_moment = np.zeros_like(w), 0.0, np.zeros_like(a)
     for i, ((train, valid), (state, _)) in enumerate(zip(batches, steps, strict=True)):
         key = jax.random.key(KEY)
-        pair = np.asarray(sample(jnp.asarray(a), draw(key, jnp.asarray(i), search.RELAX_FOR_ALPHAS), 2))
+        pair = np.asarray(sample(jnp.asarray(a), draw(key, jnp.asarray(i), bilevel.RELAX_FOR_ALPHAS), 2))
         both = np.arange(EDGES)[:, None], pair
         active, gradient = np.eye(OPERATIONS)[pair[:, 0]], np.zeros_like(a)
         _, slope, _ = error_by_hand(valid, active * w, bias)
@@ -254,7 +254,7 @@ def test_two_gates_rescaling_and_masked_weights() -> None:
         assert_equal(state.alphas, moved)
         a = moved
 
-        path = np.asarray(sample(jnp.asarray(a), draw(key, jnp.asarray(i), search.RELAX_FOR_WEIGHTS), 1))
+        path = np.asarray(sample(jnp.asarray(a), draw(key, jnp.asarray(i), bilevel.RELAX_FOR_WEIGHTS), 1))
         chosen = np.eye(OPERATIONS)[path[:, 0]]
         _, slope, bias_slope = error_by_hand(train, chosen * w, bias)
         stopped |= bool((buffer[chosen == 0] != 0).any())  # momentum that would move an operation out of its turn

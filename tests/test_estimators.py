@@ -13,12 +13,12 @@ from jax import Array
 
 from experiments import estimators as toy
 from jaxnas import methods
+from jaxnas.bilevel import initial_state, search_step
 from jaxnas.composition import TAKES_SECOND_DERIVATIVES
 from jaxnas.derive import derive, one_hot_mixture
 from jaxnas.errors import UserError
 from jaxnas.estimators import ESTIMATORS, radius, start, temperature
 from jaxnas.recipe import SearchRecipe
-from jaxnas.search import initial_state, search_step
 from jaxnas.spaces import CellSpace, fbnet, nb201_family
 
 pytestmark = pytest.mark.usefixtures("float64")

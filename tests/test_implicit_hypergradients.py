@@ -12,9 +12,9 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from jaxnas.bilevel import Method, initial_state, search_step
 from jaxnas.errors import UserError
 from jaxnas.hypergradients import Hypergradient, conjugate_gradient, neumann
-from jaxnas.search import Method, initial_state, search_step
 
 pytestmark = pytest.mark.usefixtures("float64")
 

@@ -14,9 +14,9 @@ import pytest
 from jax import Array
 
 from jaxnas import methods
+from jaxnas.bilevel import initial_state, search_step
 from jaxnas.data import Augmentation
 from jaxnas.recipes import RECIPES, SearchRecipe, TrainRecipe
-from jaxnas.search import initial_state, search_step
 from jaxnas.spaces import darts_family
 
 SPACE = darts_family("two edges", ("skip_connect", "sep_conv_3x3"), nodes=1)

@@ -16,6 +16,7 @@ COMMAND_LINE = {"__main__", "cli", "commands"}
 
 # Outsiders that import from a folder's files.
 FROM_FILES = {
+    "bilevel.py": "relaxations",  # For a type alone, not for every estimator.
     # Bayesian optimisation, with which scikit-learn comes.
     "baselines.py": "blackbox",
     "candidates.py": "blackbox",
@@ -23,7 +24,6 @@ FROM_FILES = {
     "commands/profile.py": "latency",
     "derive.py": "spaces",  # It is the other half of the spaces' genotypes, and works on what they are made of.
     "nets/mixed.py": "spaces",
-    "search.py": "relaxations",  # For a type alone, not for every estimator.
 }
 
 pytestmark = pytest.mark.quick

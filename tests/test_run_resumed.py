@@ -17,6 +17,7 @@ import pytest
 from jax import Array
 
 from jaxnas import feeding, leaving, run, searching, training
+from jaxnas.bilevel import SearchState, search_step
 from jaxnas.checkpoints import Checkpoints
 from jaxnas.commands.resume import resumed
 from jaxnas.console import Console
@@ -27,7 +28,6 @@ from jaxnas.nets import Network
 from jaxnas.recipes import RECIPES, Recipe, Training
 from jaxnas.run_folder import CHECKPOINTS, RunFolder, packages
 from jaxnas.saves import Saves, saving
-from jaxnas.search import SearchState, search_step
 from jaxnas.spaces import from_text
 
 SMALL = from_text("|nor_conv_1x1~0|+|none~0|skip_connect~1|+|none~0|none~1|avg_pool_3x3~2|")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from jaxnas import cli, run, searching
+from jaxnas.bilevel import SearchState
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Augmentation, from_arrays, load
@@ -22,7 +23,6 @@ from jaxnas.errors import UserError
 from jaxnas.estimators import start, temperature
 from jaxnas.recipes import Recipe, find
 from jaxnas.run_folder import RunFolder, plain
-from jaxnas.search import SearchState
 from jaxnas.spaces import check_fits, read
 from jaxnas.training import Trained
 

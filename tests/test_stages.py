@@ -17,6 +17,7 @@ import pytest
 from jax import Array
 
 from jaxnas import cli, methods, run, searching
+from jaxnas.bilevel import SearchState, initial_state
 from jaxnas.console import Console
 from jaxnas.data import Dataset, load
 from jaxnas.derive import derive
@@ -24,7 +25,6 @@ from jaxnas.errors import UserError
 from jaxnas.nets import Network, Shape, supernet
 from jaxnas.recipes import RECIPES, NextStage, Recipe, SearchRecipe, find
 from jaxnas.run_folder import RunFolder
-from jaxnas.search import SearchState, initial_state
 from jaxnas.spaces import CellSpace, check_fits, darts, drnas, fbnet, from_text, nb201
 from jaxnas.stages import Part, carried, example_parts, first_part, gathered, next_part, pruned, spread, stage_key
 from jaxnas.stored import derived_genotype

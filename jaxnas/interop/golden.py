@@ -2,7 +2,7 @@
 
 A record is an ``.npz`` file whose weights carry the names of the reference's ``state_dict``, and whose ``meta`` holds the
 configuration as a Python literal. Everything is computed by the engine that searches and trains - the supernets, the
-hypergradients, :func:`jaxnas.search.search_step` - in float64 and in float32, and every array of the file is compared:
+hypergradients, :func:`jaxnas.bilevel.search_step` - in float64 and in float32, and every array of the file is compared:
 
     error = ||ours - reference|| / max(||reference||, 1e-3 x norm of all arrays of that quantity in the file together)
 

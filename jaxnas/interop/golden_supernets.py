@@ -14,6 +14,7 @@ import optax
 from jax import Array
 
 from jaxnas import hypergradients
+from jaxnas.bilevel import Loss, Method, SearchState, initial_state, search_step
 from jaxnas.derive import derive
 from jaxnas.errors import UserError
 from jaxnas.interop.golden_record import Comparison, Record, by_name
@@ -22,7 +23,6 @@ from jaxnas.losses import mean_cross_entropy
 from jaxnas.nets import Network, Shape, supernet
 from jaxnas.optimizers import adam, clipped, sgd
 from jaxnas.relaxations import Phase, Relax, gumbel_softmax, softmax, straight_through
-from jaxnas.search import Loss, Method, SearchState, initial_state, search_step
 from jaxnas.spaces import CellSpace, DartsGenotype, Nb201Genotype, darts_family, from_text, nb201_family
 
 DARTS_KINDS = ("normal", "reduce")

@@ -155,7 +155,7 @@ def reported(cost: Cost) -> Term:
 
 
 def fields(space: Space, terms: Sequence[Term]) -> dict[str, Any]:
-    """The fields of a :class:`jaxnas.search.Method` that make the alphas minimise these terms, one of each name of a cost.
+    """The fields of a :class:`jaxnas.bilevel.Method` that make the alphas minimise these terms, one of each name of a cost.
 
     >>> from jaxnas.spaces import nb201_family
     >>> space = nb201_family("one edge", ("none", "skip_connect"), nodes=1)

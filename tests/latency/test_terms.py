@@ -11,13 +11,13 @@ import optax
 import pytest
 
 from jaxnas import relaxations
+from jaxnas.bilevel import Method, initial_state, search_step
 from jaxnas.estimators import ESTIMATORS, start
 from jaxnas.hypergradients import first_order
 from jaxnas.latency import terms
 from jaxnas.latency.terms import Cost
 from jaxnas.optimizers import adam
 from jaxnas.recipe import SearchRecipe
-from jaxnas.search import Method, initial_state, search_step
 from jaxnas.spaces import Space, darts_family, nb201_family
 
 pytestmark = pytest.mark.usefixtures("float64")

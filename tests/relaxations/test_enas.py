@@ -13,6 +13,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from jaxnas import methods
+from jaxnas.bilevel import initial_state, search_step
 from jaxnas.controller import INPUT, OPERATION, read
 from jaxnas.derive import derive
 from jaxnas.estimators import ESTIMATORS, start
@@ -26,7 +27,6 @@ from jaxnas.relaxations.enas import (
     likeliest_path,
     path_of,
 )
-from jaxnas.search import initial_state, search_step
 from jaxnas.spaces import darts_family, fbnet, nb201_family
 
 SPACE = nb201_family("three edges", ("none", "skip_connect", "nor_conv_1x1"), nodes=2)

@@ -11,10 +11,10 @@ import numpy as np
 import optax
 import pytest
 
-from jaxnas import search
+from jaxnas import bilevel
+from jaxnas.bilevel import Method, draw, initial_state, search_step
 from jaxnas.hypergradients import first_order
 from jaxnas.optimizers import adam_by_entry
-from jaxnas.search import Method, draw, initial_state, search_step
 
 pytestmark = pytest.mark.usefixtures("float64")
 W, A, KEY = np.array([0.7, -1.2]), np.array([0.3, 0.5]), jax.random.key(3)
@@ -65,7 +65,7 @@ def test_together_samples_once() -> None:
         return alphas + jax.random.normal(key, alphas.shape), alphas
 
     state, _ = one_step(dataclasses.replace(METHOD, order="together", relax=relax))
-    drawn = A + np.asarray(jax.random.normal(draw(KEY, jnp.asarray(0), search.RELAX_FOR_ALPHAS), (2,), jnp.float64))
+    drawn = A + np.asarray(jax.random.normal(draw(KEY, jnp.asarray(0), bilevel.RELAX_FOR_ALPHAS), (2,), jnp.float64))
     in_w, in_a = slopes(W, drawn, 0.2)
     np.testing.assert_allclose(state.weights, W - 0.1 * in_w, rtol=1e-12)
     np.testing.assert_allclose(state.alphas, A - 0.5 * in_a, rtol=1e-12)
@@ -83,7 +83,7 @@ def test_alphas_that_rest_do_not_age_in_adam() -> None:
     for learns, gradient in zip(turns, gradients, strict=True):
         updates, new = optimizer.update(jnp.asarray(gradient), state, alphas)
         alphas = jnp.where(learns, alphas + updates, alphas)
-        state = search._masked_state(optimizer, jnp.asarray(learns), new, state)
+        state = bilevel._masked_state(optimizer, jnp.asarray(learns), new, state)
         counts = counts + learns
         mu = np.where(learns, b1 * mu + (1 - b1) * gradient, mu)
         nu = np.where(learns, b2 * nu + (1 - b2) * gradient**2, nu)

@@ -12,12 +12,12 @@ import optax
 import pytest
 
 from jaxnas import relaxations
+from jaxnas.bilevel import Method, initial_state, search_step
 from jaxnas.hypergradients import first_order
 from jaxnas.losses import cross_entropy
 from jaxnas.nets import Shape, supernet
 from jaxnas.optimizers import adam
 from jaxnas.relaxations import initial_alphas
-from jaxnas.search import Method, initial_state, search_step
 from jaxnas.spaces import nb201_family
 
 pytestmark = pytest.mark.usefixtures("float64")

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from jax import Array
 
-from jaxnas import search
+from jaxnas import bilevel
+from jaxnas.bilevel import Method, SearchState, draw, initial_state, many_steps, search_step
 from jaxnas.hypergradients import Hypergradient, finite_difference, first_order, unrolled
 from jaxnas.optimizers import adam, clipped, sgd
-from jaxnas.search import Method, SearchState, draw, initial_state, many_steps, search_step
 
 MOMENTUM, DECAY, CLIP = 0.9, 0.03, 2.0
 ALPHA_RATE, B1, B2, ALPHA_DECAY = 0.05, 0.5, 0.999, 0.01
@@ -245,10 +245,10 @@ def test_every_draw_has_a_key_of_its_own() -> None:
     step = jax.jit(search_step(method, drawing(train_loss), drawing(valid_loss)))
     state, drawn = start(method), []
     purposes = {
-        "train_own": search.WEIGHT_STEP,
-        "train_relaxed": search.RELAX_FOR_WEIGHTS,
-        "valid_own": search.ALPHA_STEP,
-        "valid_relaxed": search.RELAX_FOR_ALPHAS,
+        "train_own": bilevel.WEIGHT_STEP,
+        "train_relaxed": bilevel.RELAX_FOR_WEIGHTS,
+        "valid_own": bilevel.ALPHA_STEP,
+        "valid_relaxed": bilevel.RELAX_FOR_ALPHAS,
     }
     for i in range(3):
         state, metrics = step(state, TRAIN[i], VALID[i])
