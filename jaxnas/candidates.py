@@ -189,7 +189,7 @@ def trained(job: Job) -> dict[str, Any]:
         "genotype": to_text(job.genotype),
         "epochs": job.training.train.epochs,
     }
-    dataset = of_halves(load(job.training.dataset, job.data_dir))
+    dataset = of_halves(load(job.training.dataset, job.data_dir, job.training.image_size))
     try:
         found = train(job.genotype, job.training.train, dataset, job.training.seed, _Silent())
         result |= {"validation_accuracy": found.test_accuracy, "parameters": found.parameters}

@@ -142,7 +142,7 @@ def test_accuracy(folder: Path, data_dir: Path | None) -> tuple[float, int]:
             f"{folder} has no {NETWORK}: the run was ended before its network was trained. "
             f"Go on with: jaxnas resume {shlex.quote(str(folder))}"
         )
-    dataset = load(training.dataset, data_dir)
+    dataset = load(training.dataset, data_dir, config_of(folder)[1].image_size)
     network = network_of(genotype, training.train, dataset)
     like: Any = dict(zip(("weights", "statistics"), jax.eval_shape(network.init, jax.random.key(0)), strict=True))
     arrays = read_arrays(folder / NETWORK, like)

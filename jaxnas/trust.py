@@ -105,7 +105,7 @@ def trust(
         raise UserError(f"--sample is {sample}: rank correlations need {LEAST_SAMPLE} to {nb201.SIZE:,} architectures.")
     if images < LEAST_IMAGES:
         raise UserError(f"--images is {images}: an accuracy needs at least {LEAST_IMAGES}.")
-    data = search_data(recipe, load(recipe.dataset, data_dir))
+    data = search_data(recipe, load(recipe.dataset, data_dir, recipe.image_size))
     found = len(data.search_valid.labels)
     images = min(images, found)
     network = search_network(search, data)

@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
             space = recipe.search.build_space()
             training = dataclasses.replace(recipe.training, train=train, dataset=dataset, seed=seed)
             first = candidates.genotype_of(space, (0,) * len(candidates.cardinality_of(space)))
-            run.check_training(first, training, candidates.of_halves(load(dataset, data_dir)))
+            run.check_training(first, training, candidates.of_halves(load(dataset, data_dir, training.image_size)))
             folder = RunFolder(out or Path("runs") / f"blackbox-{searcher}-{name}-seed{seed}", resume=resume)
             with Console() as console:
                 found = candidates.search(name, what, space, training, data_dir, folder, console)

@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         folder = out or Path("runs") / f"sweep-{name}"
         wanted = searches(recipe, seeds, settings(set))
         with json_output(json) as write:
-            dataset = load(recipe.dataset, data_dir)
+            dataset = load(recipe.dataset, data_dir, recipe.image_size)
             for one in wanted.values():
                 run.check(one, dataset)
             with Console() as console:

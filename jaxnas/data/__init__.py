@@ -8,7 +8,7 @@ from jaxnas.data.folder import image_folder
 from jaxnas.data.idx import fashion_mnist, mnist
 from jaxnas.data.pictures import Pictures, Unreadable
 from jaxnas.data.shares import with_shares
-from jaxnas.data.sources import IMAGENET, NAMES, digits, load, stand_in
+from jaxnas.data.sources import IMAGENET, NAMES, digits, load, size_for, stand_in
 from jaxnas.data.streams import Stream
 from jaxnas.data.tfds import from_tfds
 
@@ -40,6 +40,7 @@ __all__ = [
     "moments",
     "normalise",
     "npz",
+    "size_for",
     "stand_in",
     "with_shares",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnas.data.pictures import Pictures
+from jaxnas.data.pictures import RESIDENT_BYTES, Pictures
 from jaxnas.errors import UserError
 
 
@@ -65,6 +65,14 @@ class Dataset:
     def streamed(self) -> bool:
         """Whether the images stay on disk, and are read anew in every epoch."""
         return isinstance(self.train.images, Pictures)
+
+    @property
+    def kept(self) -> str:
+        """Where the images are, and why, in words."""
+        size = (self.train.images.nbytes + self.test.images.nbytes) / 2**20
+        if not self.streamed:
+            return f"in memory ({size:,.1f} MiB)"
+        return f"streamed from disk (decoded {size:,.1f} MiB, over {RESIDENT_BYTES / 2**20:,.0f} MiB)"
 
 
 def halved(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -139,11 +140,13 @@ def each(pictures: Pictures, of: Callable[[np.ndarray], Any]) -> Iterator[Any]:
 def survey(pictures: Pictures) -> tuple[np.ndarray, set[int]]:
     """Every picture read once: how often each value of a pixel occurs in each channel, ``[3, 256]``, and a hash of each image.
 
-    Damaged pictures so are known before a search begins.
+    Damaged pictures so are known before a search begins. As it may take long, standard error is told.
 
     Raises:
       Unreadable: an image that is damaged, or of another size.
     """
+
+    print(f"note: reading {len(pictures):,} images once, as they stay on disk", file=sys.stderr, flush=True)
 
     def look(image: np.ndarray) -> tuple[np.ndarray, int]:
         counts = [np.bincount(image[..., channel].ravel(), minlength=256) for channel in range(3)]
