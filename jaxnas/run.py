@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxnas import methods, searching
+from jaxnas import methods, rollback, searching
 from jaxnas.choosing import choose, described, known_costs, within_targets
 from jaxnas.console import Console
 from jaxnas.data import Dataset
@@ -38,6 +38,7 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
         whose parts do not go together, costs that are not known or targets that no network meets.
     """
     check_probed(recipe.search)
+    rollback.check_early_stop(recipe.search)
     parts = example_parts(recipe.search, recipe.seed)
     for part in parts:
         methods.build(part.search, part.space, 1)
@@ -120,6 +121,7 @@ def run(
     seconds.total = import_seconds + time.perf_counter() - start
     result = {**_result(name, recipe, space, rows, found["stages"], seconds), **found["report"]}
     folder.write_json(RESULT, result)
+    rollback.remove(folder)
     console.last_screen(result, folder)
     return result
 
@@ -155,7 +157,10 @@ def _search(
         raise
     write_genotype(saves.folder, chosen.genotype, searched[0][0].space.name)
     stages = [{"supernet_parameters": network.parameters, "alphas": part.space.alphas} for part, network in searched]
-    return {"genotype": to_text(chosen.genotype), "report": chosen.report, "stages": stages}
+    report = chosen.report
+    if "early_stop" in saves.notes:
+        report = {**report, "early_stop": saves.notes["early_stop"]}
+    return {"genotype": to_text(chosen.genotype), "report": report, "stages": stages}
 
 
 def train_only(
