@@ -262,11 +262,11 @@ def _search_part(
         if (call := report.call()) is None:
             return part, state
         assert saves is not None  # Without a log nothing calls.
-        state = rollback.state_of(saves.folder, call.epoch, state)
+        kept: SearchState = rollback.state_of(saves.folder, call.epoch, state)
         ends = part.search.early_stop == "end"
         calls.append({**dataclasses.asdict(call), "weight_decay": None if ends else rollback.raised(part.search)})
         if ends:
-            report.write(saves.folder, state)
-            return dataclasses.replace(part, end_epoch=call.epoch + 1), state
+            report.write(saves.folder, kept)
+            return dataclasses.replace(part, end_epoch=call.epoch + 1), kept
         rollback.cut(saves.folder, part.name, call.epoch)
-        part, profile_folder = rollback.regularised(part, calls), None
+        part, state, profile_folder = rollback.regularised(part, calls), kept, None
