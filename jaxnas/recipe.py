@@ -355,6 +355,7 @@ class Recipe:
       dataset: name of a dataset, see :func:`jaxnas.data.load`.
       search, train: the two stages.
       random_cells: genotypes, of cells or of blocks, drawn by the space's own rule, trained exactly as the found one.
+      only_search: train nothing: a table knows what is found (``jaxnas query RUN``), or ``jaxnas train RUN`` trains it later.
       seed: of everything.
     """
 
@@ -362,6 +363,7 @@ class Recipe:
     search: SearchRecipe = SearchRecipe()
     train: TrainRecipe = TrainRecipe()
     random_cells: int = 3
+    only_search: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -114,8 +114,11 @@ def run(
         console.costs(costs)
 
         rng = np.random.Generator(np.random.PCG64([recipe.seed, 1]))
-        random = within_targets(recipe.search, recipe.train, dataset, space, rng, recipe.random_cells)
+        number = 0 if recipe.only_search else recipe.random_cells
+        random = within_targets(recipe.search, recipe.train, dataset, space, rng, number)
         candidates = [("found", genotype)] + [(f"random {i}", genotype) for i, genotype in enumerate(random, start=1)]
+        if recipe.only_search:
+            saves.notes["rows"] = [{"cell": "found", "genotype": to_text(genotype)}]
         rows: list[dict[str, Any]] = saves.notes.setdefault("rows", [])
         for label, candidate in candidates[len(rows) :]:
             rows.append(_train_row(label, candidate, recipe.training, dataset, console, saves, seconds, budget))

@@ -34,6 +34,7 @@ from jaxnas.run_folder import CHECKPOINTS, FILES, REPORT, RunFolder
 from jaxnas.saves import Saves
 from jaxnas.spaces import check_fits, darts, from_text, nb201, random_genotype, read
 from jaxnas.stages import first_part
+from jaxnas.status import status
 from jaxnas.training import Trained
 
 TINY = (
@@ -248,6 +249,26 @@ def test_one_random_cell_has_no_deviation(tmp_path: Path, monkeypatch: pytest.Mo
     result = run_with_stubs(tmp_path, monkeypatch, lambda *_: trained, random_cells=1)
     assert result["random_mean"] == 0.5
     assert result["random_std"] is None
+
+
+def test_a_search_alone_trains_nothing_and_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command, but for the steps; resumed it stays as it is."""
+    monkeypatch.setattr(searching, "search_cell", search_without_steps)
+    folder = tmp_path / "run"
+    printed = call(*TINY, "--only-search", "--out", str(folder))
+    assert "network   not trained" in printed
+    assert printed.splitlines()[-1] == f"next:  jaxnas train {folder}"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["found"] == {"cell": "found", "genotype": (folder / "genotype.txt").read_text().strip()}
+    assert (result["random"], result["random_mean"], result["seconds"]["train"]) == ([], None, 0.0)
+    assert not (folder / "network.npz").exists()
+    assert [line["stage"] for line in lines(folder / "log.jsonl")] == ["search"]
+    assert status(folder).finished
+    assert [(stage.name, stage.done) for stage in status(folder).stages] == [("search", 1)]
+    resumed = call("resume", str(folder))
+    assert "is finished: nothing is left to do" in resumed
+    assert resumed.splitlines()[-1] == f"next:  jaxnas train {folder}"
+    assert re.search(r"run +nb201-digits +5 +done", call("list", str(tmp_path)))
 
 
 def test_what_a_search_found_survives_a_failed_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
