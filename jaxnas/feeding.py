@@ -62,8 +62,11 @@ class Report(Protocol):
     def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
         """Some steps of an epoch are done; the metrics are means over the epoch so far."""
 
-    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
-        """An epoch is done, with the state after it, which the next dispatch takes back: copy what is to be kept."""
+    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> bool | None:
+        """An epoch is done, with the state after it, which the next dispatch takes back: copy what is to be kept.
+
+        True ends the stage with it.
+        """
 
     def reached(self, state: Any, done: Done) -> None:
         """Called last between any two dispatches, and after the last one: a place to go on from. Copy what is to be kept."""
@@ -83,8 +86,11 @@ def check_batch(batch: int, size: int, what: str) -> None:
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def index_batches(key: Array, size: int, batch: int, steps: int) -> Array:
-    """Indices ``[steps, batch]`` of an epoch that goes through a split once, in random order."""
-    return jax.random.permutation(key, size)[: steps * batch].reshape(steps, batch)
+    """Indices ``[steps, batch]`` of an epoch that goes through a split once, or more often, in random order."""
+    passes = -(-steps // (size // batch))
+    keys = [key] if passes == 1 else jax.random.split(key, passes)
+    rows = [jax.random.permutation(key, size)[: size // batch * batch].reshape(-1, batch) for key in keys]
+    return jnp.concatenate(rows)[:steps]
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
@@ -107,6 +113,7 @@ class Stage:
       first_epoch: with which it begins, where it goes on with another's state; the epochs end before ``epochs`` all the same.
       mesh: the devices that every batch is split over; the step then knows the axis :data:`jaxnas.parallel.AXIS`. State and
         data are whole on each. None for one device.
+      paced: the step reads the number of an epoch's steps from the data, so that its program serves any number.
       streams: the splits that the indices are of, where their images are on disk and each process reads its share of a batch.
     """
 
@@ -118,12 +125,13 @@ class Stage:
     steps_per_epoch: int
     first_epoch: int = 0
     mesh: Mesh | None = None
+    paced: bool = False
     streams: tuple[Split, ...] = ()
 
     @property
     def steps_per_dispatch(self) -> int:
         """At most so many steps of an epoch are one call of the compiled program; fewer where their images come with it."""
-        most = min(STEPS_PER_DISPATCH, self.steps_per_epoch)
+        most = STEPS_PER_DISPATCH if self.paced else min(STEPS_PER_DISPATCH, self.steps_per_epoch)
         if not self.streams:
             return most
         batch = jax.eval_shape(lambda: self.indices(0))[0].shape[1]
@@ -160,7 +168,7 @@ def _shapes_of(split: Split, rows: tuple[int, ...]) -> dict[str, jax.ShapeDtypeS
     return {"images": images, "labels": jax.ShapeDtypeStruct(rows, np.int32)}
 
 
-class _Batches:
+class Batches:
     """The batches of an epoch, a chunk of steps at a time: indices, or what streams read by them."""
 
     def __init__(self, stage: Stage, done: Done) -> None:
@@ -184,9 +192,10 @@ class _Batches:
 
     @property
     def positions(self) -> tuple[dict[str, Any], ...]:
+        """Of the streams, at the next step."""
         return tuple(stream.position for stream in self.streams)
 
-    def __enter__(self) -> _Batches:
+    def __enter__(self) -> Batches:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -198,11 +207,22 @@ def _filled(rows: np.ndarray, most: int) -> np.ndarray:
     return rows if len(rows) == most else np.resize(rows, (most, *rows.shape[1:]))
 
 
-def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = None) -> tuple[Any, Compiled]:
+def epochs_of_steps(
+    stage: Stage,
+    report: Report,
+    profile_folder: Path | None = None,
+    compiled: Compiled | None = None,
+    over: Callable[[], bool] = lambda: False,
+) -> tuple[Any, Compiled]:
     """Runs a stage; its report is told of everything.
 
-    Where there is a folder for a profile, it gets one of a few steps before the first epoch. They are done on a copy of the
-    state, so that the stage comes to the same with and without it.
+    Args:
+      stage: what to run.
+      report: what is told.
+      profile_folder: gets a profile of a few steps before the first epoch. They are done on a copy of the state, so that the
+        stage comes to the same with and without it.
+      compiled: the stage's program, where it is compiled already.
+      over: asked after every dispatch whether the time is over: the epoch that has begun is then the last, as far as it is.
 
     Returns:
       The final state and the compiled program's seconds.
@@ -216,11 +236,11 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
     state, data = put(mesh, state), put(mesh, stage.data)
     epochs, steps_per_epoch, most = stage.epochs, stage.steps_per_epoch, stage.steps_per_dispatch
 
-    run = compile_stage(stage)
+    run = compile_stage(stage) if compiled is None else compiled
     report.compiled(run)
     if profile_folder is not None:
-        with _Batches(stage, Done(done.epoch)) as batches:
-            rows = batches.take(most)
+        with Batches(stage, Done(done.epoch)) as batches:
+            rows = batches.take(min(most, steps_per_epoch))
 
         def trial(steps: int) -> Any:
             return run.call(jax.tree.map(jnp.copy, state), data, rows, put(mesh, np.int32(min(steps, most))))
@@ -228,8 +248,8 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
         profile(trial, profile_folder)
     for epoch in range(done.epoch, epochs):
         start_time = time.perf_counter()
-        collected = {name: list(values) for name, values in done.metrics.items()}
-        with _Batches(stage, done) as batches:
+        collected, ended = {name: list(values) for name, values in done.metrics.items()}, False
+        with Batches(stage, done) as batches:
             for start in range(done.step, steps_per_epoch, most):
                 count = min(most, steps_per_epoch - start)
                 state, metrics = run.call(state, data, batches.take(count), put(mesh, np.int32(count)))
@@ -237,11 +257,16 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
                     collected.setdefault(name, []).append(values[:count])
                 _check_finite(collected, epoch, start)
                 report.progress(epoch, epochs, start + count, steps_per_epoch, _means(collected))
+                ended = over()
+                if ended:
+                    break
                 if start + count < steps_per_epoch:
                     report.reached(local(mesh, state), Done(epoch, start + count, collected, batches.positions))
-        report.epoch(epoch, epochs, _means(collected), local(mesh, state), time.perf_counter() - start_time)
+        ends = report.epoch(epoch, epochs, _means(collected), local(mesh, state), time.perf_counter() - start_time)
         done = Done(epoch + 1)
         report.reached(local(mesh, state), done)
+        if ends or ended:
+            break
     return local(mesh, state), run
 
 
