@@ -311,7 +311,7 @@ def test_a_run_that_was_asked_to_leave_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def left(*_: object) -> None:
-        with leaving.resumable("runs/my run"):
+        with leaving.resumable("jaxnas resume 'runs/my run'"):
             raise leaving.Left(f"Left. {leaving.how_to_resume()}")
 
     monkeypatch.setattr(run, "run", left)
