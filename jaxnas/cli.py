@@ -25,7 +25,7 @@ USAGE = """usage: jaxnas VERB ...
   baselines --table FILE  every black-box searcher on a table of a benchmark, as table and picture
   blackbox [RECIPE]       train what a black-box searcher asks, several at a time, and go on after an interruption
   plan [RECIPE]           what a search would need, before it runs, and whether it fits this device
-  resume RUN              go on with a search or a training that was ended
+  resume RUN              go on with a search, a training or a black-box search that was ended
   sweep [RECIPE]          search with several seeds and settings: mean and deviation of each
   derive RUN              print the genotype of a run's alphas
   draw RUN|GENOTYPE       a picture of a network: SVG, PNG or DOT; of a run also its alphas, or its epochs as a GIF

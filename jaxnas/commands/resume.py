@@ -2,12 +2,13 @@
 
 # No "from __future__ import annotations" here: tyro reads the annotations of a nested function.
 
+import shlex
 import time
 from pathlib import Path
 from typing import Any
 
-from jaxnas import parallel, run, stored
-from jaxnas.commands import STARTED
+from jaxnas import candidates, parallel, run, stored
+from jaxnas.commands import STARTED, blackbox
 from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.reported import reported
@@ -19,7 +20,7 @@ from jaxnas.run_folder import RESULT, RunFolder, read_json
 
 
 def main(arguments: list[str]) -> int:
-    """Goes on with a search or a training; the JSON is the run's ``result.json``."""
+    """Goes on with a search, a training or a black-box search; the JSON is the run's ``result.json``."""
     path, rest = take_name(arguments)
     if path is None and not {"-h", "--help"} & set(rest):
         raise UserError("jaxnas resume needs the folder of a run, before all options.")
@@ -35,12 +36,15 @@ def main(arguments: list[str]) -> int:
         assert path is not None
         with json_output(json) as write, Console() as console:
             write(resumed(Path(path), data_dir, console, time.perf_counter() - STARTED, devices))
-            console.note(f"next:  {evaluate_command(Path(path), data_dir)}")
+            evaluated = candidates.begun(Path(path)) is None
+            following = evaluate_command(Path(path), data_dir) if evaluated else f"jaxnas train {shlex.quote(path)}"
+            console.note(f"next:  {following}")
         return 0
 
     about = (
-        "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left. Its "
-        "configuration is in its folder. A run that is finished is left as it is."
+        "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left; with "
+        "a black-box search from its finished candidates. Its configuration is in its folder. A run that is finished is left as "
+        "it is."
     )
     return parse(resume, rest, "resume RUN", about)
 
@@ -62,6 +66,9 @@ def resumed(
             raise TargetMissed(result["missed"], result)
         console.note(f"{path} is finished: nothing is left to do.")
         return result
+    if isinstance(recipe, Training) and (what := candidates.begun(path)) is not None:
+        blackbox.check(name, recipe, data_dir)
+        return blackbox.searched(name, what, recipe, data_dir, folder, console)
     if isinstance(recipe, Training):
         genotype, dataset = stored.genotype_of(path), load(recipe.dataset, data_dir)
         run.check_training(genotype, recipe, dataset)
