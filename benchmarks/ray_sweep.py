@@ -25,7 +25,7 @@ from benchmarks.killed import begin, fingerprint, finish, lines
 
 RECIPE = "nb201-digits"
 SIZES = (
-    "--search.channels 2 --search.cells 1 --search.epochs 40 --train.channels 2 --train.cells 1 --train.epochs 1 "
+    "--search.channels 2 --search.cells 1 --search.epochs 20 --train.channels 2 --train.cells 1 --train.epochs 1 "
     "--train.batch 64 --random-cells 0"
 ).split()
 SEEDS, BATCHES = (0, 1, 2), (64, 128)

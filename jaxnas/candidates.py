@@ -289,7 +289,9 @@ def search(
             try:
                 result = future.result()
             except BrokenProcessPool as error:
-                raise UserError(f"A worker was ended. What is finished is kept. Go on with: jaxnas resume {folder.path}") from error
+                raise UserError(
+                    f"A worker was ended; what is finished is kept. To go on: jaxnas resume {folder.path}"
+                ) from error
             asking.tell(trial, result["validation_accuracy"])
             results.append(result)
             failed = f", failed: {result['failed']}" if "failed" in result else ""

@@ -28,8 +28,10 @@ CONFIG, ENVIRONMENT, LOG, TIMING, RESULT = "config.json", "environment.json", "l
 GENOTYPE_JSON, GENOTYPE_TEXT = "genotype.json", "genotype.txt"
 ALPHAS, SUPERNET, NETWORK = "alphas.npz", "supernet.npz", "network.npz"
 REPORT = "report.html"
-FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, REPORT)
-CHECKPOINTS = "checkpoints"
+ABANDONED = "abandoned.jsonl"
+"""Lines of the log of what a search went back behind, see :mod:`jaxnas.rollback`."""
+FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, ABANDONED, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, REPORT)
+CHECKPOINTS, ROLLBACK = "checkpoints", "rollback"
 
 
 class RunFolder:
@@ -76,8 +78,9 @@ class RunFolder:
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
                 part_of(self.path / name).unlink(missing_ok=True)
-            if (self.path / CHECKPOINTS).is_dir():
-                shutil.rmtree(self.path / CHECKPOINTS)
+            for name in (CHECKPOINTS, ROLLBACK):
+                if (self.path / name).is_dir():
+                    shutil.rmtree(self.path / name)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -246,10 +249,11 @@ def read_json(path: Path) -> Any:
 
 
 def environment() -> dict[str, Any]:
-    """Date, device, versions and platform."""
+    """Date, devices, processor, versions and platform."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "processor": _processor(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -257,6 +261,15 @@ def environment() -> dict[str, Any]:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "arguments": sys.argv[1:],
     }
+
+
+def _processor() -> str | None:
+    """The name of the first processor, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
 def packages() -> dict[str, str | None]:

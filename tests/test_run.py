@@ -19,6 +19,7 @@ from jax import Array
 
 from jaxnas import cli, run, searching
 from jaxnas.bilevel import SearchState, search_step
+from jaxnas.budget import Budget, for_budget
 from jaxnas.commands import search as search_command
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
@@ -29,10 +30,11 @@ from jaxnas.nets import Network
 from jaxnas.recipes import RECIPES, Recipe, find, from_config
 from jaxnas.relaxations import initial_alphas
 from jaxnas.reports import SearchReport, StageReport
-from jaxnas.run_folder import CHECKPOINTS, FILES, REPORT, RunFolder
+from jaxnas.run_folder import ABANDONED, CHECKPOINTS, FILES, REPORT, RunFolder
 from jaxnas.saves import Saves
 from jaxnas.spaces import check_fits, darts, from_text, nb201, random_genotype, read
 from jaxnas.stages import first_part
+from jaxnas.status import status
 from jaxnas.training import Trained
 
 TINY = (
@@ -40,7 +42,7 @@ TINY = (
     "--train.channels 2 --train.epochs 2 --train.batch 640 --random-cells 0 --seed 5"
 ).split()
 
-SEARCH_FILES = [*FILES, CHECKPOINTS]
+SEARCH_FILES = [*(name for name in FILES if name != ABANDONED), CHECKPOINTS]
 
 
 def call(*arguments: str) -> str:
@@ -57,6 +59,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A tiny run: its folder and what was printed."""
     folder = tmp_path_factory.mktemp("found") / "run"
     return folder, call(*TINY, "--out", str(folder))
+
+
+def recipe_in(folder: Path) -> Recipe:
+    recipe = from_config(json.loads((folder / "config.json").read_text()))
+    assert isinstance(recipe, Recipe)
+    return recipe
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -83,6 +91,26 @@ def test_files_of_a_run(found: tuple[Path, str]) -> None:
     genotype = read(folder / "genotype.json")
     check_fits(genotype, nb201())
     assert read(folder / "genotype.txt") == genotype
+
+
+def test_a_budget_that_decides_on_the_same_steps_comes_to_the_same(found: tuple[Path, str], tmp_path: Path) -> None:
+    """Its programs read the steps of an epoch from their data; nothing else of a run knows of the budget."""
+
+    class Decided(Budget):
+        def search_steps(self, *_: Any) -> int:
+            return 2
+
+        def train_steps(self, *_: Any) -> int:
+            return 2
+
+    folder, _ = found
+    recipe = for_budget(recipe_in(folder))
+    result = run.run("nb201-digits", recipe, load("digits"), RunFolder(tmp_path / "run"), Console(), 0.0, budget=Decided(9.0))
+    assert result["budget"]["minutes"] == 9 and 0 < result["budget"]["seconds"] and result["budget"]["cut"] == []
+    for name in ("genotype.json", "log.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
+    assert recipe_in(tmp_path / "run") == recipe  # The configuration says what it was given, and is read without it.
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["budget"] == {"minutes": 9.0}
 
 
 def test_log_has_no_clock(found: tuple[Path, str]) -> None:
@@ -223,6 +251,26 @@ def test_one_random_cell_has_no_deviation(tmp_path: Path, monkeypatch: pytest.Mo
     assert result["random_std"] is None
 
 
+def test_a_search_alone_trains_nothing_and_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command, but for the steps; resumed it stays as it is."""
+    monkeypatch.setattr(searching, "search_cell", search_without_steps)
+    folder = tmp_path / "run"
+    printed = call(*TINY, "--only-search", "--out", str(folder))
+    assert "network   not trained" in printed
+    assert printed.splitlines()[-1] == f"next:  jaxnas train {folder}"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["found"] == {"cell": "found", "genotype": (folder / "genotype.txt").read_text().strip()}
+    assert (result["random"], result["random_mean"], result["seconds"]["train"]) == ([], None, 0.0)
+    assert not (folder / "network.npz").exists()
+    assert [line["stage"] for line in lines(folder / "log.jsonl")] == ["search"]
+    assert status(folder).finished
+    assert [(stage.name, stage.done) for stage in status(folder).stages] == [("search", 1)]
+    resumed = call("resume", str(folder))
+    assert "is finished: nothing is left to do" in resumed
+    assert resumed.splitlines()[-1] == f"next:  jaxnas train {folder}"
+    assert re.search(r"run +nb201-digits +5 +done", call("list", str(tmp_path)))
+
+
 def test_what_a_search_found_survives_a_failed_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*_: Any) -> Trained:
         raise UserError("The training loss became nan.")
@@ -230,7 +278,7 @@ def test_what_a_search_found_survives_a_failed_training(tmp_path: Path, monkeypa
     with pytest.raises(UserError, match="became nan"):
         run_with_stubs(tmp_path, monkeypatch, train, random_cells=0)
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == set(FILES) - {"network.npz", "result.json", REPORT}
+    assert files == set(FILES) - {"network.npz", "result.json", ABANDONED, REPORT}
     assert call("derive", str(tmp_path)) == (tmp_path / "genotype.txt").read_text()
 
 

@@ -29,4 +29,5 @@ VERBS = (
     "data",
     "doctor",
     "verify",
+    "reproduce",
 )

@@ -2,14 +2,13 @@
 
 # No "from __future__ import annotations" here: tyro reads the annotations of a nested function.
 
-import shlex
 import time
 from pathlib import Path
 from typing import Any
 
 from jaxnas import candidates, parallel, run, stored
 from jaxnas.commands import STARTED, blackbox
-from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name
+from jaxnas.commands.arguments import JsonTarget, next_command, parse, take_name
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -35,16 +34,15 @@ def main(arguments: list[str]) -> int:
         """
         assert path is not None
         with json_output(json) as write, Console() as console:
-            write(resumed(Path(path), data_dir, console, time.perf_counter() - STARTED, devices))
-            evaluated = candidates.begun(Path(path)) is None
-            following = evaluate_command(Path(path), data_dir) if evaluated else f"jaxnas train {shlex.quote(path)}"
-            console.note(f"next:  {following}")
+            result = resumed(Path(path), data_dir, console, time.perf_counter() - STARTED, devices)
+            write(result)
+            trained = "test_accuracy" in result.get("found", result.get("given", {}))
+            console.note(f"next:  {next_command(Path(path), data_dir, trained)}")
         return 0
 
     about = (
-        "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left; with "
-        "a black-box search from its finished candidates. Its configuration is in its folder. A run that is finished is left as "
-        "it is."
+        "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left; with a "
+        "black-box search from its finished candidates. The configuration is in the folder. A run that is finished is left as it is."
     )
     return parse(resume, rest, "resume RUN", about)
 

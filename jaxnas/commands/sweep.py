@@ -17,7 +17,7 @@ import tyro
 
 from jaxnas import leaving, parallel, recipes, run
 from jaxnas.commands import sweep_ray
-from jaxnas.commands.arguments import JsonTarget, parse, recipe_first, take_name
+from jaxnas.commands.arguments import JsonTarget, check_trained, parse, recipe_first, take_name
 from jaxnas.commands.json_output import json_output, to_text
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -61,8 +61,8 @@ def main(arguments: list[str]) -> int:
           data_dir: folder of the dataset's official files.
           out: the folder of the runs, runs/sweep-RECIPE by default. What is finished there is kept, what was ended goes on.
           ray: search on a Ray cluster, several at a time: HOST:PORT, auto for the one that this machine is of, or local for one
-            on this machine alone, which ends with the sweep. All its machines have jaxnas, and --out and the data under the same
-            paths: storage that they share. A search whose worker dies goes on from its checkpoint on another.
+            on this machine alone, which ends with the sweep. All its machines have jaxnas, and see this folder, --out and the
+            data under the same paths: storage that they share. A search whose worker dies goes on from its checkpoint.
           ray_cpus: processors that Ray reserves for each search.
           ray_gpus: accelerators that it gives to each.
         """
@@ -116,7 +116,7 @@ def searches(
     """The recipe of each search, by its setting in words and its seed.
 
     Raises:
-      UserError: an unknown option, or a value that is none of it.
+      UserError: an unknown option, a value that is none of it, or searches that train nothing.
 
     >>> from jaxnas.recipes import find
     >>> [(words, seed, one.search.batch) for (words, seed), one in
@@ -133,6 +133,7 @@ def searches(
         except SystemExit as end:
             words = " ".join("".join(c for c in said.getvalue() if c not in "│╭╮╰╯─").split())
             raise UserError(f"--set {' '.join(f'{key}={value}' for key, value in combination)}: {words}") from end
+        check_trained(one, "sweep")
         setting = " ".join(f"{key}={value}" for key, value in combination)
         found |= {(setting, seed): dataclasses.replace(one, seed=seed) for seed in seeds}
     return found

@@ -34,7 +34,9 @@ class Train:
         return types.SimpleNamespace(test_accuracy=str(genotype).count("conv") / 6, parameters=5)
 
 
-def test_a_black_box_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_black_box_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(candidates, "train", train := Train())
     assert call(*SEARCH, str(tmp_path / "whole")) == 0
     trained, train.done, train.end_at = train.done, 0, 3
