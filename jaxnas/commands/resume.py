@@ -41,8 +41,9 @@ def main(arguments: list[str]) -> int:
         return 0
 
     about = (
-        "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left; with a "
-        "black-box search from its finished candidates. The configuration is in the folder. A run that is finished is left as it is."
+        "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left; "
+        "with a black-box search from its finished candidates. The configuration is in the folder. A run that is finished is "
+        "left as it is."
     )
     return parse(resume, rest, "resume RUN", about)
 
