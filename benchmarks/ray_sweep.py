@@ -53,7 +53,7 @@ def timing(folder: Path) -> list[float]:
 
 def measured(folder: Path) -> dict[str, Any]:
     """The record."""
-    from ray.cluster_utils import Cluster
+    from ray.cluster_utils import Cluster  # pyright: ignore[reportMissingImports]
 
     cache, alone, sweep = folder / "cache", folder / "alone", folder / "sweep"
     for name, (batch, seed) in NAMES.items():
@@ -66,7 +66,7 @@ def measured(folder: Path) -> dict[str, Any]:
         seeds = [str(seed) for seed in SEEDS]
         setting = f"search.batch={','.join(str(batch) for batch in BATCHES)}"
         arguments = ["sweep", RECIPE, *SIZES, "--seeds", *seeds, "--set", setting, "--out", str(sweep)]
-        process = begin([*arguments, "--ray", cluster.address], cache)
+        process = begin([*arguments, "--ray", str(cluster.address)], cache)
         killed = kill_a_worker(sweep, process)
         printed = finish(process)
     finally:

@@ -80,7 +80,7 @@ def search(
 
 def trial(config: dict[str, Any]) -> None:
     """One run, in a worker's process: what cannot be helped by another attempt is reported, all else is left to Ray."""
-    from ray import tune
+    from ray import tune  # pyright: ignore[reportMissingImports]
 
     failed = None
     try:
@@ -130,7 +130,7 @@ def joined(cluster: Cluster) -> Iterator[ModuleType]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's newer output prints screens also where it is to be silent.
     try:
-        import ray.tune
+        import ray.tune  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError(f"--ray needs Ray Tune ({error}): pip install 'jaxnas[ray]'") from error
     if cluster.address not in ("auto", "local"):
