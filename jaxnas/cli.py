@@ -48,6 +48,7 @@ USAGE = """usage: jaxnas VERB ...
   verify golden FILE ...  compare with records of the reference implementations
   verify published        compare parameters and multiply-adds with the published figures
   verify nb201            check a table of NAS-Bench-201, and our networks against it
+  reproduce [NAME ...]    published results: what it takes to get them, what came out last, whether they hold
 
 Every verb takes --json [FILE]: the result as JSON to FILE, or to standard output.
 

@@ -73,6 +73,8 @@ def _planned(run: Run) -> Iterator[tuple[str, int, int]]:
         for _ in run.recipe.search.next_stages:
             part = next_part(run.recipe.search, part, part.space)
             yield part.name, part.first_epoch, part.end_epoch
+        if run.recipe.only_search:
+            return
         for label in ("found", *(f"random {i}" for i in range(1, run.recipe.random_cells + 1))):
             yield f"train {label}", 0, run.recipe.train.epochs
     elif run.recipe is not None:

@@ -436,7 +436,7 @@ CONFIGS = {
     "stage is no object": changed(search=3),
     "stage is a text": changed(train="abc"),
     "field of another version": changed(search={**plain(RECIPES[MAIN].search), "annealing": 1.0}),
-    "field unknown": changed(budget=3),
+    "field unknown": changed(fuel=3),
     "text for a number": changed(train={**plain(RECIPES[MAIN].train), "epochs": "many"}),
     "stages are a number": changed(search={**plain(RECIPES[MAIN].search), "next_stages": 3}),
     "stage of another version": changed(search={**plain(RECIPES[MAIN].search), "next_stages": [{"depth": 3}]}),
@@ -448,3 +448,7 @@ CONFIGS = {
 def test_a_config_that_does_not_fit(case: str) -> None:
     with pytest.raises(UserError, match="config.json does not fit this version"):
         from_config(CONFIGS[case])
+
+
+def test_a_config_says_what_a_run_was_given_besides_its_recipe() -> None:
+    assert from_config(changed(recipe=MAIN, budget={"minutes": 2.0})) == RECIPES[MAIN]

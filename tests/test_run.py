@@ -19,6 +19,7 @@ from jax import Array
 
 from jaxnas import cli, run, searching
 from jaxnas.bilevel import SearchState, search_step
+from jaxnas.budget import Budget, for_budget
 from jaxnas.commands import search as search_command
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
@@ -33,6 +34,7 @@ from jaxnas.run_folder import CHECKPOINTS, FILES, REPORT, RunFolder
 from jaxnas.saves import Saves
 from jaxnas.spaces import check_fits, darts, from_text, nb201, random_genotype, read
 from jaxnas.stages import first_part
+from jaxnas.status import status
 from jaxnas.training import Trained
 
 TINY = (
@@ -59,6 +61,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, call(*TINY, "--out", str(folder))
 
 
+def recipe_in(folder: Path) -> Recipe:
+    recipe = from_config(json.loads((folder / "config.json").read_text()))
+    assert isinstance(recipe, Recipe)
+    return recipe
+
+
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -83,6 +91,26 @@ def test_files_of_a_run(found: tuple[Path, str]) -> None:
     genotype = read(folder / "genotype.json")
     check_fits(genotype, nb201())
     assert read(folder / "genotype.txt") == genotype
+
+
+def test_a_budget_that_decides_on_the_same_steps_comes_to_the_same(found: tuple[Path, str], tmp_path: Path) -> None:
+    """Its programs read the steps of an epoch from their data; nothing else of a run knows of the budget."""
+
+    class Decided(Budget):
+        def search_steps(self, *_: Any) -> int:
+            return 2
+
+        def train_steps(self, *_: Any) -> int:
+            return 2
+
+    folder, _ = found
+    recipe = for_budget(recipe_in(folder))
+    result = run.run("nb201-digits", recipe, load("digits"), RunFolder(tmp_path / "run"), Console(), 0.0, budget=Decided(9.0))
+    assert result["budget"]["minutes"] == 9 and 0 < result["budget"]["seconds"] and result["budget"]["cut"] == []
+    for name in ("genotype.json", "log.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
+    assert recipe_in(tmp_path / "run") == recipe  # The configuration says what it was given, and is read without it.
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["budget"] == {"minutes": 9.0}
 
 
 def test_log_has_no_clock(found: tuple[Path, str]) -> None:
@@ -221,6 +249,26 @@ def test_one_random_cell_has_no_deviation(tmp_path: Path, monkeypatch: pytest.Mo
     result = run_with_stubs(tmp_path, monkeypatch, lambda *_: trained, random_cells=1)
     assert result["random_mean"] == 0.5
     assert result["random_std"] is None
+
+
+def test_a_search_alone_trains_nothing_and_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command, but for the steps; resumed it stays as it is."""
+    monkeypatch.setattr(searching, "search_cell", search_without_steps)
+    folder = tmp_path / "run"
+    printed = call(*TINY, "--only-search", "--out", str(folder))
+    assert "network   not trained" in printed
+    assert printed.splitlines()[-1] == f"next:  jaxnas train {folder}"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["found"] == {"cell": "found", "genotype": (folder / "genotype.txt").read_text().strip()}
+    assert (result["random"], result["random_mean"], result["seconds"]["train"]) == ([], None, 0.0)
+    assert not (folder / "network.npz").exists()
+    assert [line["stage"] for line in lines(folder / "log.jsonl")] == ["search"]
+    assert status(folder).finished
+    assert [(stage.name, stage.done) for stage in status(folder).stages] == [("search", 1)]
+    resumed = call("resume", str(folder))
+    assert "is finished: nothing is left to do" in resumed
+    assert resumed.splitlines()[-1] == f"next:  jaxnas train {folder}"
+    assert re.search(r"run +nb201-digits +5 +done", call("list", str(tmp_path)))
 
 
 def test_what_a_search_found_survives_a_failed_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

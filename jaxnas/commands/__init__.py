@@ -30,4 +30,5 @@ VERBS = (
     "data",
     "doctor",
     "verify",
+    "reproduce",
 )

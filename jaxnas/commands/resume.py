@@ -8,7 +8,7 @@ from typing import Any
 
 from jaxnas import parallel, run, stored
 from jaxnas.commands import STARTED
-from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name
+from jaxnas.commands.arguments import JsonTarget, next_command, parse, take_name
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -34,8 +34,10 @@ def main(arguments: list[str]) -> int:
         """
         assert path is not None
         with json_output(json) as write, Console() as console:
-            write(resumed(Path(path), data_dir, console, time.perf_counter() - STARTED, devices))
-            console.note(f"next:  {evaluate_command(Path(path), data_dir)}")
+            result = resumed(Path(path), data_dir, console, time.perf_counter() - STARTED, devices)
+            write(result)
+            trained = "test_accuracy" in result.get("found", result.get("given", {}))
+            console.note(f"next:  {next_command(Path(path), data_dir, trained)}")
         return 0
 
     about = (

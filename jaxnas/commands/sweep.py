@@ -15,7 +15,7 @@ import rich.table
 import tyro
 
 from jaxnas import leaving, parallel, recipes, run
-from jaxnas.commands.arguments import JsonTarget, parse, recipe_first, take_name
+from jaxnas.commands.arguments import JsonTarget, check_trained, parse, recipe_first, take_name
 from jaxnas.commands.json_output import json_output, to_text
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -94,7 +94,7 @@ def searches(
     """The recipe of each search, by its setting in words and its seed.
 
     Raises:
-      UserError: an unknown option, or a value that is none of it.
+      UserError: an unknown option, a value that is none of it, or searches that train nothing.
 
     >>> from jaxnas.recipes import find
     >>> [(words, seed, one.search.batch) for (words, seed), one in
@@ -111,6 +111,7 @@ def searches(
         except SystemExit as end:
             words = " ".join("".join(c for c in said.getvalue() if c not in "│╭╮╰╯─").split())
             raise UserError(f"--set {' '.join(f'{key}={value}' for key, value in combination)}: {words}") from end
+        check_trained(one, "sweep")
         setting = " ".join(f"{key}={value}" for key, value in combination)
         found |= {(setting, seed): dataclasses.replace(one, seed=seed) for seed in seeds}
     return found

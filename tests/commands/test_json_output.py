@@ -162,6 +162,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "doctor": (["doctor"], 0, "Searches can run."),
     "verify golden": (["verify", "golden", "record.npz"], 1, "FAIL  one quantity"),
     "verify published": (["verify", "published"], 1, "FAIL  one quantity"),
+    "reproduce": (["reproduce"], 0, "counts-nb101"),
 }
 
 
