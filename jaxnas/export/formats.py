@@ -72,7 +72,7 @@ def check_formats(names: Sequence[str]) -> list[Format]:
 
     >>> check_formats(["genotype", "safetensor"])
     Traceback (most recent call last):
-    jaxnas.errors.UserError: Unknown format 'safetensor'. Did you mean safetensors? Known: genotype, safetensors, flax, ...
+    jaxnas.errors.UserError: Unknown format 'safetensor'. Did you mean safetensors? Known: genotype, safetensors, flax, stablehlo, onnx.
     """
     if not names:
         raise UserError(f"To which formats? Give --to and one or more of {', '.join(FILES)}.")

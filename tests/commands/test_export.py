@@ -99,7 +99,7 @@ def test_every_format_in_a_fresh_process(run: Path, tmp_path: Path, capsys: pyte
     outputs = np.load(tmp_path / "outputs.npz")
     images = ((pictures / np.float32(255) - np.asarray(told["mean"])) / np.asarray(told["std"])).astype(np.float32)
     np.testing.assert_allclose(outputs["images"], images, rtol=0, atol=1e-6)
-    logits = np.asarray(trained.logits(images))
+    logits = np.asarray(trained.logits(jax.numpy.asarray(images)))
     for found in (outputs["flax"], outputs["stablehlo"], np.load(tmp_path / "onnx.npy")):
         np.testing.assert_allclose(found, logits, rtol=0, atol=1e-5 * np.abs(logits).max())
     # In this process it gives the same to the bit.
