@@ -119,7 +119,7 @@ def for_budget(recipe: Recipe) -> Recipe:
     """A recipe as it is searched within a budget: its rates change by epochs, and no random genotypes are trained beside it.
 
     Raises:
-      UserError: a search in stages, each of which compiles a program of its own.
+      UserError: a search in stages, each of which compiles a program of its own, or one that may go back.
 
     >>> from jaxnas.recipes import find
     >>> for_budget(find("nb201-darts-v1")).search.cosine_every
@@ -129,6 +129,11 @@ def for_budget(recipe: Recipe) -> Recipe:
         raise UserError(
             f"A budget is for searches of one stage, but the recipe's has {1 + len(recipe.search.next_stages)}, each of which "
             "is compiled anew. Choose another recipe, or no budget."
+        )
+    if recipe.search.early_stop == "regularise":
+        raise UserError(
+            "A budget cannot be kept by a search that goes back and compiles anew: early_stop=regularise does. Set "
+            "early_stop=end, or give no budget."
         )
     changes: Any = {"cosine_every": "epoch", "steps_per_epoch": 0}
     search, train = dataclasses.replace(recipe.search, **changes), dataclasses.replace(recipe.train, **changes)

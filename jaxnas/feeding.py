@@ -57,8 +57,11 @@ class Report(Protocol):
     def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
         """Some steps of an epoch are done; the metrics are means over the epoch so far."""
 
-    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
-        """An epoch is done, with the state after it, which the next dispatch takes back: copy what is to be kept."""
+    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> bool | None:
+        """An epoch is done, with the state after it, which the next dispatch takes back: copy what is to be kept.
+
+        True ends the stage with it.
+        """
 
     def reached(self, state: Any, done: Done) -> None:
         """Called last between any two dispatches, and after the last one: a place to go on from. Copy what is to be kept."""
@@ -196,10 +199,10 @@ def epochs_of_steps(
                 break
             if start + count < steps_per_epoch:
                 report.reached(local(mesh, state), Done(epoch, start + count, collected))
-        report.epoch(epoch, epochs, _means(collected), local(mesh, state), time.perf_counter() - start_time)
+        ends = report.epoch(epoch, epochs, _means(collected), local(mesh, state), time.perf_counter() - start_time)
         done = Done(epoch + 1)
         report.reached(local(mesh, state), done)
-        if ended:
+        if ends or ended:
             break
     return local(mesh, state), run
 

@@ -135,6 +135,10 @@ class SearchRecipe:
       dtype: bfloat16 computes the supernet's cells in it; weights, alphas, moments, losses and optimizers stay in float32.
       rematerialise: run every cell again for its gradient: less memory, one more forward pass.
       instruments_every: epochs from one measurement of the search to the next (:mod:`jaxnas.probe`), 0 for none.
+      early_stop: what is done when RobustDARTS's rule calls (:func:`jaxnas.instruments.early_stop`), which the instruments'
+        eigenvalues decide. ``off``: a warning. ``end``: the search ends, with the alphas and weights of the epoch that the rule
+        keeps (DARTS-ES). ``regularise``: it goes back there and on with a stronger weight decay (DARTS-ADA).
+      decay_factor, decay_limit: regularise: by what the decay is multiplied at each call, and above what it is not raised.
     """
 
     space: SpaceName = "darts"
@@ -200,6 +204,9 @@ class SearchRecipe:
     dtype: Literal["float32", "bfloat16"] = "float32"
     rematerialise: bool = False
     instruments_every: int = 0
+    early_stop: Literal["off", "end", "regularise"] = "off"
+    decay_factor: float = 10.0
+    decay_limit: float = 0.03
 
     def __post_init__(self) -> None:
         check_known(self)
@@ -211,6 +218,14 @@ class SearchRecipe:
             self, "learning_rate_end", "weight_decay", "alpha_weight_decay", "implicit_damping", "clip", "alpha_clip"
         )
         check_not_negative(self, "instruments_every", "steps_per_epoch")
+        check_positive(self, "decay_factor", "decay_limit")
+        if self.early_stop != "regularise":
+            check_unused(self, f"is of early_stop=regularise, got {self.early_stop}.", "decay_factor", "decay_limit")
+        if self.early_stop != "off" and not self.instruments_every:
+            raise UserError(
+                f"early_stop={self.early_stop} goes by the eigenvalues that the instruments measure, but instruments_every=0. "
+                "Set instruments_every=2, as RobustDARTS does."
+            )
         check_not_negative(self, "divergence", "radius", "radius_end", "warmup_epochs", "rising_epochs")
         check_below_one(self, "label_smoothing", "skip_dropout")
         check_below_one(self, "momentum", "alpha_b1", "alpha_b2", "baseline_decay")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxnas import methods, searching
+from jaxnas import methods, rollback, searching
 from jaxnas.budget import Budget
 from jaxnas.choosing import choose, described, known_costs, within_targets
 from jaxnas.console import Console
@@ -39,6 +39,7 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
         whose parts do not go together, costs that are not known or targets that no network meets.
     """
     check_probed(recipe.search)
+    rollback.check_early_stop(recipe.search)
     parts = example_parts(recipe.search, recipe.seed)
     for part in parts:
         methods.build(part.search, part.space, 1)
@@ -129,6 +130,7 @@ def run(
     result = {**_result(name, recipe, space, rows, found["stages"], seconds), **found["report"]}
     result |= {} if budget is None else {"budget": budget.report()}
     folder.write_json(RESULT, result)
+    rollback.remove(folder)
     console.last_screen(result, folder)
     return result
 
@@ -167,7 +169,10 @@ def _search(
         raise
     write_genotype(saves.folder, chosen.genotype, searched[0][0].space.name)
     stages = [{"supernet_parameters": network.parameters, "alphas": part.space.alphas} for part, network in searched]
-    return {"genotype": to_text(chosen.genotype), "report": chosen.report, "stages": stages}
+    report = chosen.report
+    if "early_stop" in saves.notes:
+        report = {**report, "early_stop": saves.notes["early_stop"]}
+    return {"genotype": to_text(chosen.genotype), "report": report, "stages": stages}
 
 
 def train_only(

@@ -28,8 +28,10 @@ CONFIG, ENVIRONMENT, LOG, TIMING, RESULT = "config.json", "environment.json", "l
 GENOTYPE_JSON, GENOTYPE_TEXT = "genotype.json", "genotype.txt"
 ALPHAS, SUPERNET, NETWORK = "alphas.npz", "supernet.npz", "network.npz"
 REPORT = "report.html"
-FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, REPORT)
-CHECKPOINTS = "checkpoints"
+ABANDONED = "abandoned.jsonl"
+"""Lines of the log of what a search went back behind, see :mod:`jaxnas.rollback`."""
+FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, ABANDONED, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, REPORT)
+CHECKPOINTS, ROLLBACK = "checkpoints", "rollback"
 
 
 class RunFolder:
@@ -76,8 +78,9 @@ class RunFolder:
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
                 part_of(self.path / name).unlink(missing_ok=True)
-            if (self.path / CHECKPOINTS).is_dir():
-                shutil.rmtree(self.path / CHECKPOINTS)
+            for name in (CHECKPOINTS, ROLLBACK):
+                if (self.path / name).is_dir():
+                    shutil.rmtree(self.path / name)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -15,10 +15,10 @@ from jaxnas import leaving
 from jaxnas.checkpoints import Checkpoint, Checkpoints
 from jaxnas.errors import UserError
 from jaxnas.feeding import Done, NotFinite
-from jaxnas.run_folder import CHECKPOINTS, LOG, TIMING, RunFolder, difference, fitted, flat_arrays, packages
+from jaxnas.run_folder import ABANDONED, CHECKPOINTS, LOG, TIMING, RunFolder, difference, fitted, flat_arrays, packages
 
 FORMAT = 1
-LOGS = (LOG, TIMING)
+LOGS = (LOG, TIMING, ABANDONED)
 SECONDS = 600.0
 """So long after the last checkpoint another one is due within an epoch."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from jaxnas import estimators, methods
+from jaxnas import estimators, methods, rollback
 from jaxnas.bilevel import TRAIN_BATCH, VALID_BATCH, Loss, Method, Restage, SearchState, draw, initial_state, search_step
 from jaxnas.budget import Budget, pace
 from jaxnas.compiling import Compiled
@@ -248,16 +248,55 @@ def search_parts(
         searched.append((part, network))
         if number < len(ended):
             continue
-        probe = Probe(recipe, dataset, network, part) if part.search.instruments_every else None
-        report = SearchReport(console, saves, part, probe)
         profile = None if number else profile_folder
-        state, compiled = search_cell(
-            recipe, dataset, network, report, steps, profile_folder=profile, part=part, state=state, mesh=mesh, budget=budget
-        )
-        seconds.add_compilation(compiled)
-        if probe is not None and probe.compiled is not None:
-            seconds.add_compilation(probe.compiled)
+        how = (steps, profile, mesh, budget)
+        part, state = _search_part(recipe, dataset, network, console, saves, seconds, *how, part, state)
+        searched[-1] = part, network
         if number < len(recipe.search.next_stages):
             ended.append({kind: np.asarray(alpha).tolist() for kind, alpha in state.alphas.items()})
     assert state is not None
     return searched, state
+
+
+def _search_part(
+    recipe: Recipe,
+    dataset: Dataset,
+    network: Network,
+    console: Console,
+    saves: Saves | None,
+    seconds: Seconds,
+    steps: int | None,
+    profile_folder: Path | None,
+    mesh: Mesh | None,
+    budget: Budget | None,
+    part: Part,
+    state: SearchState | None,
+) -> tuple[Part, SearchState]:
+    """Runs one stage, and what follows of it each time that the early stop calls: it ends, or goes on from an earlier epoch.
+
+    Returns:
+      The stage as it ended, with the decay and the last epoch that it then had, and the state.
+    """
+    calls: list[dict[str, Any]] = []
+    if saves is not None and part.search.early_stop != "off":
+        calls = saves.notes.setdefault("early_stop", calls)
+    part = rollback.regularised(part, calls)
+    while True:
+        probe = Probe(recipe, dataset, network, part) if part.search.instruments_every else None
+        report = SearchReport(console, saves, part, probe)
+        how: dict[str, Any] = {"profile_folder": profile_folder, "mesh": mesh, "budget": budget}
+        state, compiled = search_cell(recipe, dataset, network, report, steps, part=part, state=state, **how)
+        seconds.add_compilation(compiled)
+        if probe is not None and probe.compiled is not None:
+            seconds.add_compilation(probe.compiled)
+        if (call := report.call()) is None:
+            return part, state
+        assert saves is not None  # Without a log nothing calls.
+        kept: SearchState = rollback.state_of(saves.folder, call.epoch, state)
+        ends = part.search.early_stop == "end"
+        calls.append({**dataclasses.asdict(call), "weight_decay": None if ends else rollback.raised(part.search)})
+        if ends:
+            report.write(saves.folder, kept)
+            return dataclasses.replace(part, end_epoch=call.epoch + 1), kept
+        rollback.cut(saves.folder, part.name, call.epoch)
+        part, state, profile_folder = rollback.regularised(part, calls), kept, None

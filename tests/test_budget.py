@@ -117,3 +117,5 @@ def test_a_recipe_for_a_budget() -> None:
     assert for_budget(digits) == dataclasses.replace(digits, random_cells=0)
     with pytest.raises(UserError, match="searches of one stage"):
         for_budget(find("p-darts"))
+    with pytest.raises(UserError, match="early_stop=regularise does"):
+        for_budget(find("robust-darts-ada"))

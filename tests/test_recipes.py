@@ -39,6 +39,7 @@ DARTS_SEARCH = {
     "clip": 5.0,
     "augmentation": CROP_AND_FLIP,
 }
+ROBUST_SEARCH = {**DARTS_SEARCH, "space": "s1", "hypergradient": "finite_difference", "instruments_every": 2}
 DARTS_TRAIN = {
     "channels": 36,
     "cells": 20,
@@ -220,6 +221,12 @@ PUBLISHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # xiangning-chen/SmoothDARTS, sota/cnn/train_search.py.
     "sdarts-rs": ({**DARTS_SEARCH, "estimator": "sdarts_rs", "radius": 0.03, "radius_end": 0.3}, DARTS_TRAIN),
     "sdarts-adv": ({**DARTS_SEARCH, "estimator": "sdarts_adv", "radius": 0.03, "radius_end": 0.3}, DARTS_TRAIN),
+    # automl/RobustDARTS, src/search/args.py, scripts/DARTS-ADA_search.sh.
+    "robust-darts-es": ({**ROBUST_SEARCH, "early_stop": "end"}, DARTS_TRAIN),
+    "robust-darts-ada": (
+        {**ROBUST_SEARCH, "early_stop": "regularise", "decay_factor": 10.0, "decay_limit": 0.03},
+        DARTS_TRAIN,
+    ),
 }
 
 

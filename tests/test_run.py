@@ -29,7 +29,7 @@ from jaxnas.nets import Network
 from jaxnas.recipes import RECIPES, Recipe, find, from_config
 from jaxnas.relaxations import initial_alphas
 from jaxnas.reports import SearchReport, StageReport
-from jaxnas.run_folder import CHECKPOINTS, FILES, REPORT, RunFolder
+from jaxnas.run_folder import ABANDONED, CHECKPOINTS, FILES, REPORT, RunFolder
 from jaxnas.saves import Saves
 from jaxnas.spaces import check_fits, darts, from_text, nb201, random_genotype, read
 from jaxnas.stages import first_part
@@ -41,7 +41,7 @@ TINY = (
     "--train.channels 2 --train.epochs 2 --train.batch 640 --random-cells 0 --seed 5"
 ).split()
 
-SEARCH_FILES = [*FILES, CHECKPOINTS]
+SEARCH_FILES = [*(name for name in FILES if name != ABANDONED), CHECKPOINTS]
 
 
 def call(*arguments: str) -> str:
@@ -251,7 +251,7 @@ def test_what_a_search_found_survives_a_failed_training(tmp_path: Path, monkeypa
     with pytest.raises(UserError, match="became nan"):
         run_with_stubs(tmp_path, monkeypatch, train, random_cells=0)
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == set(FILES) - {"network.npz", "result.json", REPORT}
+    assert files == set(FILES) - {"network.npz", "result.json", ABANDONED, REPORT}
     assert call("derive", str(tmp_path)) == (tmp_path / "genotype.txt").read_text()
 
 

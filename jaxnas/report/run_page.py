@@ -18,13 +18,11 @@ from jaxnas.recipe import Recipe
 from jaxnas.report import charts
 from jaxnas.report.facts import Run, number
 from jaxnas.report.page import Cards, Chart, Commands, Drawing, Page, Part, Section, Slider, Table
+from jaxnas.rollback import EIGENVALUE
 from jaxnas.spaces import SKIP, BlockGenotype, Genotype, Space
 
 MOMENTS = 60
 """At most so many epochs are in a slider; of a longer search as many, evenly apart."""
-
-EIGENVALUE = "hessian_eigenvalue"
-"""In the log the largest eigenvalue of the validation loss's Hessian in the alphas."""
 
 
 def report(run: Run) -> Page:
@@ -89,6 +87,13 @@ def _summary(run: Run) -> Section:
                     how + (f", target {target:g}" if target else ""),
                 )
             )
+    calls = run.result.get("early_stop")
+    for call in calls if isinstance(calls, list) else []:
+        if isinstance(call, dict) and (epoch := number(call.get("epoch"))) is not None:
+            decay, ratio = number(call.get("weight_decay")), number(call.get("ratio"))
+            what = f"back to epoch {epoch + 1:.0f}" if decay is not None else f"epoch {epoch + 1:.0f} was kept"
+            then = "the search ended" if decay is None else f"on with weight decay {decay:g}"
+            cards.append(("early stop", what, f"eigenvalue {ratio or 0:.2f} times that of before: {then}"))
     seconds = run.result.get("seconds")
     if isinstance(seconds, dict) and number(seconds.get("total")) is not None:
         cards.append(("time", f"{seconds['total']:,.0f} s", f"of which search {seconds.get('search', 0):,.0f} s"))
