@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -256,5 +257,5 @@ def _with_target(recipe: Recipe, milliseconds: float | None, table: str | os.Pat
 def _new_folder(name: str) -> Path:
     """The first of ``runs/NAME-python``, ``-2``, ``-3`` ... that there is not."""
     first = Path("runs") / f"{name}-python"
-    others = (first.with_name(f"{first.name}-{number}") for number in range(2, 10**6))
-    return next(path for path in (first, *others) if not path.exists())
+    others = (first.with_name(f"{first.name}-{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([first], others) if not path.exists())

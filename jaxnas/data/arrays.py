@@ -131,7 +131,7 @@ def for_training(name: str, images: np.ndarray, labels: np.ndarray, class_names:
     >>> images = np.arange(4 * 48, dtype=np.uint8).reshape(4, 4, 4, 3)
     >>> dataset = for_training("stripes", images, np.array([0, 0, 1, 1]), ("a", "b"))
     >>> dataset.search_train.labels.tolist(), len(dataset.train.labels), dataset.test is dataset.train
-    ([0, 1], 4, True)
+    ([1, 0], 4, True)
     """
     check(images, labels, len(class_names), f"{name}, training images")
     mean, std = moments(images, f"{name}, training images")
