@@ -2,8 +2,8 @@
 
 ``python -m benchmarks.streaming --data-dir DATA --json benchmarks/results/streaming.json`` enlarges CIFAR-10's images to 256
 pixels, saves them as JPEG, and reads batches of them in random order: by :class:`jaxnas.data.Stream`, by as many threads
-without Grain and without reading ahead, and by one loop of Pillow and NumPy. They take turns, so that whatever else the machine does
-falls on all; the first round, which fills the system's cache of files, is not counted.
+without Grain and without reading ahead, and by one loop of Pillow and NumPy. They take turns, so that whatever else the
+machine does falls on all; the first round, which fills the system's cache of files, is not counted.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxnas.data.arrays import from_arrays
 from jaxnas.data.dataset import Dataset
-from jaxnas.data.pictures import in_memory, pictures_of
+from jaxnas.data.pictures import decoded_if_it_fits, pictures_of
 from jaxnas.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -56,7 +56,7 @@ def image_folder(path: str | os.PathLike[str], size: int | None = None) -> Datas
         raise UserError(f"{train_folders[0]} has {len(classes)} folders of classes; at least two are needed. {LAYOUT}")
     train_files, test_files = _files(train_folders, classes), _files(test_folders, classes)
     files = [*train_files, *test_files]
-    images = in_memory(pictures_of(len(files), lambda number: (str(files[number][0]), files[number][0]), size))
+    images = decoded_if_it_fits(pictures_of(len(files), lambda number: (str(files[number][0]), files[number][0]), size))
     labels, cut = np.array([label for _, label in files]), len(train_files)
     x_test, y_test = (images[cut:], labels[cut:]) if test_files else (None, None)
     return from_arrays(root.resolve().name, images[:cut], labels[:cut], x_test, y_test, classes)

@@ -100,7 +100,7 @@ def pictures_of(count: int, open: Callable[[int], tuple[str, Path | BinaryIO]], 
     return Pictures(open, np.arange(count), (count, *_read(name, file, size).shape), name, size)
 
 
-def in_memory(pictures: Pictures) -> np.ndarray | Pictures:
+def decoded_if_it_fits(pictures: Pictures) -> np.ndarray | Pictures:
     """The pictures decoded, unless that takes more than :data:`RESIDENT_BYTES`.
 
     Raises:

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnas.data.arrays import from_arrays
 from jaxnas.data.dataset import Dataset
-from jaxnas.data.pictures import Pictures, Unreadable, in_memory, pictures_of
+from jaxnas.data.pictures import Pictures, Unreadable, decoded_if_it_fits, pictures_of
 from jaxnas.errors import UserError, did_you_mean
 
 VALIDATION = "validation"
@@ -151,4 +151,4 @@ def _read(
         return f"example {n} of split {split} in {folder}", io.BytesIO(example(number)[image_key])
 
     labels = np.array([example(number)[label_key] for number in range(len(places))])
-    return in_memory(pictures_of(len(places), picture, size)), labels
+    return decoded_if_it_fits(pictures_of(len(places), picture, size)), labels
