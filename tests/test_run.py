@@ -19,7 +19,6 @@ from jax import Array
 
 from jaxnas import cli, run, searching
 from jaxnas.bilevel import SearchState, search_step
-from jaxnas.budget import Budget, for_budget
 from jaxnas.commands import search as search_command
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
@@ -61,12 +60,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, call(*TINY, "--out", str(folder))
 
 
-def recipe_in(folder: Path) -> Recipe:
-    recipe = from_config(json.loads((folder / "config.json").read_text()))
-    assert isinstance(recipe, Recipe)
-    return recipe
-
-
 def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -91,26 +84,6 @@ def test_files_of_a_run(found: tuple[Path, str]) -> None:
     genotype = read(folder / "genotype.json")
     check_fits(genotype, nb201())
     assert read(folder / "genotype.txt") == genotype
-
-
-def test_a_budget_that_decides_on_the_same_steps_comes_to_the_same(found: tuple[Path, str], tmp_path: Path) -> None:
-    """Its programs read the steps of an epoch from their data; nothing else of a run knows of the budget."""
-
-    class Decided(Budget):
-        def search_steps(self, *_: Any) -> int:
-            return 2
-
-        def train_steps(self, *_: Any) -> int:
-            return 2
-
-    folder, _ = found
-    recipe = for_budget(recipe_in(folder))
-    result = run.run("nb201-digits", recipe, load("digits"), RunFolder(tmp_path / "run"), Console(), 0.0, budget=Decided(9.0))
-    assert result["budget"]["minutes"] == 9 and 0 < result["budget"]["seconds"] and result["budget"]["cut"] == []
-    for name in ("genotype.json", "log.jsonl"):
-        assert (tmp_path / "run" / name).read_bytes() == (folder / name).read_bytes()
-    assert recipe_in(tmp_path / "run") == recipe  # The configuration says what it was given, and is read without it.
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["budget"] == {"minutes": 9.0}
 
 
 def test_log_has_no_clock(found: tuple[Path, str]) -> None:

@@ -1,6 +1,6 @@
 """Image sets with their fixed splits, and augmentation inside jit."""
 
-from jaxnas.data.arrays import from_arrays, npz
+from jaxnas.data.arrays import for_training, from_arrays, npz, pixel_scale, to_bytes
 from jaxnas.data.augment import Augmentation, Draws, augment, centre_crop, draw, normalise
 from jaxnas.data.cifar import cifar10, cifar100
 from jaxnas.data.dataset import Dataset, Split, check, class_counts, imbalance, moments
@@ -26,6 +26,7 @@ __all__ = [
     "digits",
     "draw",
     "fashion_mnist",
+    "for_training",
     "from_arrays",
     "from_tfds",
     "image_folder",
@@ -35,6 +36,8 @@ __all__ = [
     "moments",
     "normalise",
     "npz",
+    "pixel_scale",
     "stand_in",
+    "to_bytes",
     "with_shares",
 ]
