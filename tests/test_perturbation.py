@@ -182,7 +182,7 @@ class Slow:
                     scores = {edge: self.accuracy((kind, edge, None)) for edge in cell.incoming(1)}
                     self.gone.add((kind, max(scores, key=lambda edge: (scores[edge], edge))))
                 found.append(list(scores.values()))
-        kept = {
+        kept: dict[str, Any] = {
             kind: [
                 tuple(
                     (cell.operations[edge][self.ops[kind, edge]], cell.edges[edge][0])
@@ -231,7 +231,7 @@ def test_equal_losses_keep_the_first_and_nothing_is_changed_without_images(monke
     alphas = {kind: np.zeros((5, 3)) for kind in ("normal", "reduce")}
     network = Network(lambda key: ({}, {}), forward, 0)
     found = select(recipe, right, network, {}, alphas, Console(quiet=True), tune_epochs=0, images=30)
-    skips = tuple((("skip_connect", 0), ("skip_connect", 1)) for _ in range(2))
+    skips: list[Any] = [(("skip_connect", 0), ("skip_connect", 1))] * 2
     assert found.genotype == darts_genotype(skips, skips)
     assert all(value == 1 for decision in found.decisions for value in decision["accuracies"].values())
     with pytest.raises(UserError, match="--images 23: the supernet is scored in batches of 24"):
