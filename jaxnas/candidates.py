@@ -81,6 +81,21 @@ class Search:
             )
 
 
+def begun(folder: Path) -> Search | None:
+    """The search that was begun in a folder; None where none was.
+
+    Raises:
+      UserError: its file is damaged.
+    """
+    if not (folder / SEARCH).exists():
+        return None
+    document = read_json(folder / SEARCH)
+    try:
+        return Search(**{**document, "epochs": tuple(document["epochs"])})
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{folder / SEARCH} is not what a search was begun with: {error}. Was it changed?") from error
+
+
 def _asked(searcher: Any, seed: int) -> Asking:
     return AskTell(searcher, seed)
 
@@ -274,7 +289,9 @@ def search(
             try:
                 result = future.result()
             except BrokenProcessPool as error:
-                raise UserError("A worker was ended. What is finished is kept: go on with --resume.") from error
+                raise UserError(
+                    f"A worker was ended; what is finished is kept. To go on: jaxnas resume {folder.path}"
+                ) from error
             asking.tell(trial, result["validation_accuracy"])
             results.append(result)
             failed = f", failed: {result['failed']}" if "failed" in result else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -146,7 +147,7 @@ def saving(folder: RunFolder, begun_with: dict[str, Any], note: Callable[[str], 
     Raises:
       UserError: as :class:`Saves`, and with that name.
     """
-    with leaving.resumable(str(folder.path)):
+    with leaving.resumable(f"jaxnas resume {shlex.quote(str(folder.path))}"):
         saves = Saves(folder, begun_with, note)
         try:
             yield saves

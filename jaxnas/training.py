@@ -79,6 +79,18 @@ def network_image_size(augmentation: Augmentation, dataset: Dataset) -> int:
     return crop or size
 
 
+def shape_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Shape | ChainShape:
+    """The size of the network that a recipe trains for a genotype.
+
+    Raises:
+      UserError: a size that a network or a crop cannot have.
+    """
+    size = network_image_size(recipe.augmentation, dataset)
+    if genotype.family == "blocks":
+        return ChainShape(dataset.classes, size)
+    return Shape(recipe.channels, recipe.cells, dataset.classes, size, template=recipe.template)
+
+
 def network_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Network:
     """The network that a recipe trains for a genotype.
 
@@ -92,11 +104,7 @@ def network_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Net
         )
     if genotype.family != "blocks" and recipe.dropout:
         raise UserError(f"Networks of family {genotype.family} have no dropout, but dropout={recipe.dropout}. Set it to 0.")
-    size = network_image_size(recipe.augmentation, dataset)
-    if genotype.family == "blocks":
-        return derived(genotype, ChainShape(dataset.classes, size))
-    shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, template=recipe.template)
-    return derived(genotype, shape, auxiliary=recipe.auxiliary_weight > 0)
+    return derived(genotype, shape_of(genotype, recipe, dataset), auxiliary=recipe.auxiliary_weight > 0)
 
 
 def optimizer(recipe: TrainRecipe, steps_per_epoch: Any) -> optax.GradientTransformation:

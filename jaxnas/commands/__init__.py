@@ -21,6 +21,7 @@ VERBS = (
     "list",
     "train",
     "evaluate",
+    "export",
     "trust",
     "profile",
     "latency",

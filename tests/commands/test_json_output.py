@@ -101,6 +101,7 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(run, "run", ran)
     monkeypatch.setattr(run, "train_only", ran)
+    monkeypatch.setattr(stored, "genotype_of", lambda *_: from_text(NB201))
     monkeypatch.setattr(stored, "test_accuracy", lambda *_: (0.5, 500))
     monkeypatch.setattr(trust, "trust", lambda *_: TRUSTED)
     monkeypatch.setattr(golden, "verify_files", lambda files, path: report(path, print))
@@ -151,6 +152,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     ),
     "train": (["train", NB201], 0, "an epoch"),
     "evaluate": (["evaluate", "searched"], 0, "test accuracy 50.00% on 500 images"),
+    "export": (["export", "searched", "--to", "genotype", "--overwrite"], 0, "written: searched/export/genotype.json"),
     "latency import": (
         ["latency", "import", "lut.yaml", "--format", "mobile-yaml", "--device", "x", "--out", "lut.json", "--overwrite"],
         0,
