@@ -30,7 +30,7 @@ USAGE = """usage: jaxnas VERB ...
   derive RUN              print the genotype of a run's alphas
   draw RUN|GENOTYPE       a picture of a network: SVG, PNG or DOT; of a run also its alphas, or its epochs as a GIF
   report RUN              one HTML page about a run: pictures, curves, alphas over time
-  compare RUN RUN ...     several runs on one page, with the spread over seeds
+  compare RUN RUN ...     mean and deviation over seeds, cost, random search; runs that cannot be compared are refused
   card RUN                what a run says of the best-practice checklist: data, split, recipe, seeds, hardware, cost
   status RUN              how far a run is, from another terminal; --follow goes on until it is done
   list [DIR]              the runs in a folder
