@@ -21,6 +21,7 @@ from jaxnas.compiling import Compiled, compile_ahead
 from jaxnas.data import Split, Stream
 from jaxnas.errors import UserError
 from jaxnas.parallel import local, on_mesh, put, put_shares, shapes_on, share_of
+from jaxnas.processes import speaking
 from jaxnas.profiling import profile
 
 STEPS_PER_DISPATCH = 20  # Enough that the time outside the compiled program vanishes, few enough that progress is seen.
@@ -233,6 +234,7 @@ def epochs_of_steps(
     Raises:
       NotFinite: a loss or a gradient that is not; the message names epoch and step.
       Unreadable: an image on disk that is damaged, or gone.
+      Lost: another process of the search is gone.
     """
     mesh = stage.mesh
     state, done = report.begin(stage.start(), Done(stage.first_epoch))
@@ -255,8 +257,11 @@ def epochs_of_steps(
         with Batches(stage, done) as batches:
             for start in range(done.step, steps_per_epoch, most):
                 count = min(most, steps_per_epoch - start)
-                state, metrics = run.call(state, data, batches.take(count), put(mesh, np.int32(count)))
-                for name, values in jax.device_get(metrics).items():
+                rows = batches.take(count)
+                with speaking():
+                    state, metrics = run.call(state, data, rows, put(mesh, np.int32(count)))
+                    metrics = jax.device_get(metrics)
+                for name, values in metrics.items():
                     collected.setdefault(name, []).append(values[:count])
                 _check_finite(collected, epoch, start)
                 report.progress(epoch, epochs, start + count, steps_per_epoch, _means(collected))
