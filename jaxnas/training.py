@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,18 @@ def network_image_size(augmentation: Augmentation, dataset: Dataset) -> int:
     return crop or size
 
 
+def shape_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Shape | ChainShape:
+    """The size of the network that a recipe trains for a genotype.
+
+    Raises:
+      UserError: a size that a network or a crop cannot have.
+    """
+    size = network_image_size(recipe.augmentation, dataset)
+    if genotype.family == "blocks":
+        return ChainShape(dataset.classes, size)
+    return Shape(recipe.channels, recipe.cells, dataset.classes, size, template=recipe.template)
+
+
 def network_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Network:
     """The network that a recipe trains for a genotype.
 
@@ -92,11 +105,7 @@ def network_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Net
         )
     if genotype.family != "blocks" and recipe.dropout:
         raise UserError(f"Networks of family {genotype.family} have no dropout, but dropout={recipe.dropout}. Set it to 0.")
-    size = network_image_size(recipe.augmentation, dataset)
-    if genotype.family == "blocks":
-        return derived(genotype, ChainShape(dataset.classes, size))
-    shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, template=recipe.template)
-    return derived(genotype, shape, auxiliary=recipe.auxiliary_weight > 0)
+    return derived(genotype, shape_of(genotype, recipe, dataset), auxiliary=recipe.auxiliary_weight > 0)
 
 
 def optimizer(recipe: TrainRecipe, steps_per_epoch: Any) -> optax.GradientTransformation:
@@ -207,11 +216,14 @@ def train(
         state, compiled = epochs_of_steps(stage, report, compiled=compiled, over=budget.over)
     crop = recipe.augmentation.resized_crop
     evaluation = compile_evaluation(network, dataset.test, state.weights, state.statistics, dataset, crop)
+    began = time.perf_counter()
+    test_accuracy = evaluation.call(state.weights, state.statistics)
+    report.evaluated(evaluation, time.perf_counter() - began)
     return Trained(
         weights=state.weights,
         statistics=state.statistics,
         parameters=network.parameters,
-        test_accuracy=evaluation.call(state.weights, state.statistics),
+        test_accuracy=test_accuracy,
         trace_seconds=compiled.trace_seconds + evaluation.trace_seconds,
         compile_seconds=compiled.compile_seconds + evaluation.compile_seconds,
     )

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jaxnas import parallel, run, stored
-from jaxnas.commands import STARTED
+from jaxnas import candidates, parallel, run, stored
+from jaxnas.commands import STARTED, blackbox
 from jaxnas.commands.arguments import JsonTarget, next_command, parse, take_name
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.reported import reported
@@ -19,7 +19,7 @@ from jaxnas.run_folder import RESULT, RunFolder, read_json
 
 
 def main(arguments: list[str]) -> int:
-    """Goes on with a search or a training; the JSON is the run's ``result.json``."""
+    """Goes on with a search, a training or a black-box search; the JSON is the run's ``result.json``."""
     path, rest = take_name(arguments)
     if path is None and not {"-h", "--help"} & set(rest):
         raise UserError("jaxnas resume needs the folder of a run, before all options.")
@@ -41,8 +41,9 @@ def main(arguments: list[str]) -> int:
         return 0
 
     about = (
-        "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left. Its "
-        "configuration is in its folder. A run that is finished is left as it is."
+        "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left; "
+        "with a black-box search from its finished candidates. The configuration is in the folder. A run that is finished is "
+        "left as it is."
     )
     return parse(resume, rest, "resume RUN", about)
 
@@ -64,6 +65,9 @@ def resumed(
             raise TargetMissed(result["missed"], result)
         console.note(f"{path} is finished: nothing is left to do.")
         return result
+    if isinstance(recipe, Training) and (what := candidates.begun(path)) is not None:
+        blackbox.check(name, recipe, data_dir)
+        return blackbox.searched(name, what, recipe, data_dir, folder, console)
     if isinstance(recipe, Training):
         genotype, dataset = stored.genotype_of(path), load(recipe.dataset, data_dir)
         run.check_training(genotype, recipe, dataset)
