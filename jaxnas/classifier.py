@@ -52,6 +52,8 @@ class ArchitectureSearchClassifier(ClassifierMixin, BaseEstimator):
     ArchitectureSearchClassifier(minutes=2)
     """
 
+    n_features_in_: int
+
     def __init__(
         self,
         recipe: str | Recipe = RECIPE,
@@ -106,7 +108,8 @@ class ArchitectureSearchClassifier(ClassifierMixin, BaseEstimator):
             raise UserError(
                 f"X has images {list(shape)}, but this was fitted to images {list(self.image_shape_)}. Resize them."
             )
-        return self.predictor_(self._images(validate_data(self, X, reset=False, dtype="numeric")))
+        rows: Any = validate_data(self, X, reset=False, dtype="numeric")
+        return self.predictor_(self._images(rows))
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of each image."""

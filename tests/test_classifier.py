@@ -93,7 +93,8 @@ def test_a_pickled_one_is_the_same(fitted: ArchitectureSearchClassifier) -> None
 
 def test_its_parameters() -> None:
     one = ArchitectureSearchClassifier("darts-digits", minutes=3, image_shape=(4, 4), random_state=7, verbose=True)
-    assert clone(one).get_params() == one.get_params()
+    again: Any = clone(one)
+    assert again.get_params() == one.get_params()
     assert one.set_params(minutes=5).minutes == 5
     assert jaxnas.ArchitectureSearchClassifier is ArchitectureSearchClassifier
 
