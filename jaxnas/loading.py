@@ -53,41 +53,50 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     return {name.removeprefix(PARALLEL): array for name, array in arrays.items()}
 
 
+def weights_of(
+    training: Training, genotype: Genotype, dataset: Dataset, arrays: Mapping[str, np.ndarray]
+) -> tuple[Training, tuple[Any, Any]]:
+    """Weights and statistics of a recipe's network for a genotype, and the recipe without an auxiliary head.
+
+    A head is for training alone: its arrays are not read.
+
+    Raises:
+      UserError: names or shapes that are not those of the network.
+    """
+    training = dataclasses.replace(training, train=dataclasses.replace(training.train, auxiliary_weight=0.0))
+    check_training(genotype, training, dataset)
+    body = {name: np.asarray(array, np.float32) for name, array in arrays.items() if not name.startswith(HEAD)}
+    weights, statistics = jax.eval_shape(network_of(genotype, training.train, dataset).init, jax.random.key(0))
+    return training, (from_state_dict(body, weights), from_state_dict(body, statistics))
+
+
 def load_run(
     name: str,
     training: Training,
     genotype: Genotype,
     dataset: Dataset,
-    arrays: Mapping[str, np.ndarray],
+    trained: tuple[Any, Any],
     folder: RunFolder,
     origin: str,
 ) -> dict[str, Any]:
-    """Leaves a run whose network has these weights, and its accuracy on the test split; returns its ``result.json``.
+    """Leaves a run whose network has these weights and statistics, and measures it once on the test set.
 
-    An auxiliary head is not read: it is for training alone, and the run's recipe is without it.
-
-    Raises:
-      UserError: names or shapes that are not those of the recipe's network for the genotype.
+    Returns:
+      What is written to ``result.json``.
     """
-    train = dataclasses.replace(training.train, auxiliary_weight=0.0)
-    training = dataclasses.replace(training, train=train)
-    check_training(genotype, training, dataset)
-    network = network_of(genotype, train, dataset)
-    body = {name: np.asarray(array, np.float32) for name, array in arrays.items() if not name.startswith(HEAD)}
-    like = jax.eval_shape(network.init, jax.random.key(0))
-    weights, statistics = (from_state_dict(body, tree) for tree in like)
-    evaluation = compile_evaluation(network, dataset.test, weights, statistics, dataset, train.augmentation.resized_crop)
-    row = {"cell": "given", "genotype": to_text(genotype), "test_accuracy": evaluation.call(weights, statistics)}
+    network, crop = network_of(genotype, training.train, dataset), training.train.augmentation.resized_crop
+    accuracy = compile_evaluation(network, dataset.test, *trained, dataset, crop).call(*trained)
+    row = {"cell": "given", "genotype": to_text(genotype), "test_accuracy": accuracy, "parameters": network.parameters}
     result = {
         "recipe": name,
         "dataset": training.dataset,
         "seed": training.seed,
-        "given": row | {"parameters": network.parameters, "weights_of": origin},
+        "given": {**row, "weights_of": origin},
     }
     folder.write_json(CONFIG, {"recipe": name, **plain(training)})
     folder.write_environment()
     folder.write_json(GENOTYPE_JSON, to_json(genotype, training.family))
     folder.write_text(GENOTYPE_TEXT, to_text(genotype) + "\n")
-    folder.write_arrays(NETWORK, {"weights": weights, "statistics": statistics})
+    folder.write_arrays(NETWORK, dict(zip(("weights", "statistics"), trained, strict=True)))
     folder.write_json(RESULT, result)
     return result

@@ -10,7 +10,7 @@ from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_
 from jaxnas.commands.json_output import json_output
 from jaxnas.data import load
 from jaxnas.errors import UserError
-from jaxnas.loading import load_run, read_state_dict
+from jaxnas.loading import load_run, read_state_dict, weights_of
 from jaxnas.run_folder import RunFolder
 
 
@@ -44,10 +44,10 @@ def main(arguments: list[str]) -> int:
         """
         assert weights is not None and genotype is not None
         with json_output(json) as write:
-            arrays, whole = read_state_dict(Path(weights)), dataclasses.replace(training, train=train, dataset=dataset)
-            data = load(dataset, data_dir)
+            data, whole = load(dataset, data_dir), dataclasses.replace(training, train=train, dataset=dataset)
+            whole, trained = weights_of(whole, genotype, data, read_state_dict(Path(weights)))
             folder = RunFolder(out or Path("runs") / f"load-{name}", overwrite)
-            result = load_run(name, whole, genotype, data, arrays, folder, Path(weights).name)
+            result = load_run(name, whole, genotype, data, trained, folder, Path(weights).name)
             print(f"test accuracy {result['given']['test_accuracy']:.2%}, {result['given']['parameters']:,} parameters")
             print(f"next:  {evaluate_command(folder.path, data_dir)}")
             write(result)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from jaxnas import candidates, card, cli, latency, plan, published, recipes, run, stored, tabular, trust
-from jaxnas.commands import VERBS, baselines, blackbox, load, profile
+from jaxnas.commands import VERBS, baselines, blackbox, profile
 from jaxnas.counting import COUNTERS
 from jaxnas.data import load
 from jaxnas.interop import golden
@@ -107,8 +107,9 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(run, "run", ran)
     monkeypatch.setattr(run, "train_only", ran)
-    monkeypatch.setattr(load, "load_run", lambda *_: {"given": RESULT["found"]})
-    monkeypatch.setattr(load, "read_state_dict", lambda *_: {})
+    monkeypatch.setattr("jaxnas.commands.load.load_run", lambda *_: {"given": RESULT["found"]})
+    monkeypatch.setattr("jaxnas.commands.load.weights_of", lambda training, *_: (training, ()))
+    monkeypatch.setattr("jaxnas.commands.load.read_state_dict", lambda path: {})
     monkeypatch.setattr(stored, "genotype_of", lambda *_: from_text(NB201))
     monkeypatch.setattr(stored, "test_accuracy", lambda *_: (0.5, 500))
     monkeypatch.setattr(trust, "trust", lambda *_: TRUSTED)
