@@ -55,6 +55,9 @@ def test_both_kinds_of_files(arrays: dict[str, np.ndarray], tmp_path: Path, caps
         assert f"test accuracy {result['given']['test_accuracy']:.2%}" in capsys.readouterr().out
     assert call("load", tmp_path / "weights.npz", NB201, *SIZES, "--out", tmp_path / "npz") == 2
     assert "Give --overwrite" in capsys.readouterr().err
+    np.savez(tmp_path / "others.npz", weight=np.zeros(3))
+    assert call("load", tmp_path / "others.npz", NB201, *SIZES, "--out", tmp_path / "npz", "--overwrite") == 2
+    assert (tmp_path / "npz" / "network.npz").exists()  # What is to be replaced is there until something can take its place.
 
 
 @pytest.mark.parametrize(
