@@ -58,11 +58,29 @@ def config_of(folder: Path) -> tuple[str, Recipe | Training]:
     Raises:
       UserError: no run is there, or its configuration is damaged.
     """
+    return config_in(read_config(folder))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a run, as it was written.
+
+    Raises:
+      UserError: no run is there, or its configuration is no JSON object.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder} is not the folder of a run.")
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict):
         raise UserError(f"{folder / CONFIG} holds no configuration. Was it changed?")
+    return config
+
+
+def config_in(config: dict[str, Any]) -> tuple[str, Recipe | Training]:
+    """Name of a recipe, and what it does, from a run's configuration.
+
+    Raises:
+      UserError: it is damaged.
+    """
     return config.get("recipe", MAIN), from_config(config)
 
 
