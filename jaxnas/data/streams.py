@@ -14,7 +14,7 @@ from jaxnas.data.dataset import Split
 from jaxnas.data.pictures import Pictures, Unreadable
 
 THREADS = max(2, os.cpu_count() or 1)
-"""That decode: Pillow decodes without Python's lock. Processes would have to be spawned, as JAX's must not be forked."""
+"""That decode, without Python's lock for a part of it. Processes would have to be spawned, as JAX's must not be forked."""
 
 BUFFERED = 256
 """Pictures that are read ahead where each is looked at by itself."""
