@@ -7,6 +7,7 @@ this is or is not faster: ``benchmarks/results/seeds_axis.json``.
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from jaxnas import leaving
 from jaxnas.bilevel import SearchState
+from jaxnas.compiling import Compiled
 from jaxnas.errors import UserError
-from jaxnas.feeding import Stage
+from jaxnas.feeding import Done, Report, Stage
 
 AXES = SearchState(step=None, key=0, weights=0, alphas=0, weight_state=0, alpha_state=0, statistics=0, duals=0, carry=0)  # pyright: ignore[reportArgumentType]
 """Of a state of several searches: all have done the same number of steps, so what a method does in some steps alone is decided
@@ -74,3 +77,49 @@ def of_seed(state: SearchState, at: int) -> SearchState:
     """The state of one of the searches of :func:`together`."""
     others: Any = dataclasses.replace(state, step=None)  # pyright: ignore[reportArgumentType]
     return dataclasses.replace(jax.tree.map(lambda leaf: leaf[at], others), step=state.step)
+
+
+class Apart(Report):
+    """Tells the report of each search of :func:`together` what it would be told if it were alone.
+
+    Args:
+      overall: is told of all of them, means of their metrics; it has no state to save.
+      each: of the searches, in their order. They begin anew: none is resumed together.
+    """
+
+    def __init__(self, overall: Report, each: Sequence[Report]) -> None:
+        self.overall, self.each = overall, each
+
+    def begin(self, state: SearchState, done: Done) -> tuple[SearchState, Done]:
+        for at, report in enumerate(self.each):
+            report.begin(of_seed(state, at), done)
+        return state, done
+
+    def compiled(self, compiled: Compiled) -> None:
+        self.overall.compiled(compiled)
+
+    def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, Any]) -> None:
+        self.overall.progress(epoch, epochs, step, steps, _means(metrics))
+        for at, report in enumerate(self.each):
+            report.progress(epoch, epochs, step, steps, {name: values[at] for name, values in metrics.items()})
+
+    def epoch(self, epoch: int, epochs: int, metrics: dict[str, Any], state: SearchState, seconds: float) -> None:
+        self.overall.epoch(epoch, epochs, _means(metrics), state, seconds)
+        for at, report in enumerate(self.each):
+            own = {name: values[at] for name, values in metrics.items()}
+            report.epoch(epoch, epochs, own, of_seed(state, at), seconds)
+
+    def reached(self, state: SearchState, done: Done) -> None:
+        left: leaving.Left | None = None
+        for at, report in enumerate(self.each):
+            own = {name: [chunk[:, at] for chunk in chunks] for name, chunks in done.metrics.items()}
+            try:
+                report.reached(of_seed(state, at), dataclasses.replace(done, metrics=own))
+            except leaving.Left as one:  # All are saved before the process leaves.
+                left = one
+        if left is not None:
+            raise left
+
+
+def _means(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: statistics.fmean(values) for name, values in metrics.items()}

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from jaxnas import feeding, searching
+from jaxnas import feeding, leaving, searching
+from jaxnas.bilevel import SearchState
 from jaxnas.data import Augmentation, load
 from jaxnas.errors import UserError
 from jaxnas.recipe import SearchRecipe
 from jaxnas.recipes import Recipe, find
 from jaxnas.run_folder import flat_arrays
-from jaxnas.seeds import of_seed, together
+from jaxnas.seeds import Apart, of_seed, together
 from jaxnas.spaces import nb201_family
 from jaxnas.stages import first_part
 
@@ -106,3 +107,82 @@ def test_what_cannot_go_together_is_told() -> None:
     for other, said in ((several, "one device"), (dataclasses.replace(stages[1], epochs=9), "equally many"), (others, "share")):
         with pytest.raises(UserError, match=said):
             together([stages[0], other])
+
+
+class Heard:
+    """A report that remembers, in place of screen and files."""
+
+    def __init__(self, leave_in: int | None = None) -> None:
+        self.calls: list[Any] = []
+        self.leave_in = leave_in
+
+    def begin(self, state: Any, done: feeding.Done) -> tuple[Any, feeding.Done]:
+        self.calls.append(("begin", flat(state), done))
+        return state, done
+
+    def compiled(self, compiled: Any) -> None: ...
+
+    def progress(self, *said: Any) -> None:
+        self.calls.append(said)
+
+    def epoch(self, epoch: int, epochs: int, metrics: Any, state: Any, seconds: float) -> None:
+        self.calls.append((epoch, epochs, metrics, flat(state)))
+
+    def reached(self, state: Any, done: feeding.Done) -> None:
+        metrics = {name: np.nan_to_num(np.concatenate(chunks), nan=-1).tolist() for name, chunks in done.metrics.items()}
+        self.calls.append(("reached", flat(state), done.epoch, done.step, metrics))
+        if done.epoch == self.leave_in:
+            raise leaving.Left("Left.")
+
+
+def flat(state: Any) -> dict[str, Any]:
+    return {name: array.tolist() for name, array in flat_arrays(state).items()}
+
+
+def toy(seed: int) -> feeding.Stage:
+    """A search of integers in floats, whose numbers are exact in any order of summation; every second step reports nothing."""
+
+    def step(state: Any, data: Any, rows: Any) -> tuple[Any, dict[str, Any]]:
+        seen = data[rows].sum()
+        state = dataclasses.replace(state, step=state.step + 1, weights={"w": state.weights["w"] + seen})
+        return state, {"train_loss": seen, "valid_loss": jnp.where(state.step % 2 == 0, jnp.nan, seen)}
+
+    def start() -> Any:
+        alphas = {"cell": jnp.zeros(3)}
+        return SearchState(jnp.int32(0), jax.random.key(seed), {"w": jnp.full(2, float(seed))}, alphas, (), (jnp.zeros(()),))
+
+    def indices(epoch: int) -> tuple[Any, ...]:
+        return (feeding.index_batches(jax.random.key(10 * seed + epoch), 64, 2, 25),)
+
+    return feeding.Stage(step, start, DATA, indices, epochs=2, steps_per_epoch=25)
+
+
+DATA = np.arange(64.0, dtype=np.float32)
+
+
+def test_every_report_hears_what_it_would_hear_alone() -> None:
+    overall, each = Heard(), [Heard() for _ in SEEDS]
+    feeding.epochs_of_steps(together([toy(seed) for seed in SEEDS]), Apart(overall, each))
+    for seed, heard in zip(SEEDS, each, strict=True):
+        alone = Heard()
+        feeding.epochs_of_steps(toy(seed), alone)
+        assert heard.calls == alone.calls and len(heard.calls) == 1 + 2 * (2 + 2 + 1)
+    means = [np.mean([heard.calls[-2][2]["train_loss"] for heard in each]), overall.calls[-1][2]["train_loss"]]
+    assert means[0] == pytest.approx(means[1])
+
+
+def test_all_are_saved_before_the_process_leaves() -> None:
+    each = [Heard(leave_in=1) for _ in SEEDS]
+    with pytest.raises(leaving.Left):
+        feeding.epochs_of_steps(together([toy(seed) for seed in SEEDS]), Apart(Heard(), each))
+    assert [heard.calls[-1][0] for heard in each] == ["reached"] * len(SEEDS)
+
+
+def test_a_number_that_is_not_finite_is_of_one_seed() -> None:
+    stages = [toy(seed) for seed in SEEDS]
+    bad = np.where(np.asarray(stages[1].indices(0)[0])[3, 0] == np.arange(64), np.inf, DATA).astype(np.float32)
+    stages = [dataclasses.replace(stage, data=bad) for stage in stages]
+    first = [np.flatnonzero((np.asarray(stage.indices(0)[0]) == np.argmax(bad)).any(axis=1))[0] for stage in stages]
+    step, at = min((step, at) for at, step in enumerate(first))
+    with pytest.raises(feeding.NotFinite, match=f"inf in epoch 0, step {step} for search {at} "):
+        feeding.epochs_of_steps(together(stages), Apart(Heard(), [Heard(), Heard()]))
