@@ -122,8 +122,8 @@ class Heard:
 
     def compiled(self, compiled: Any) -> None: ...
 
-    def progress(self, *said: Any) -> None:
-        self.calls.append(said)
+    def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: Any) -> None:
+        self.calls.append((epoch, epochs, step, steps, metrics))
 
     def epoch(self, epoch: int, epochs: int, metrics: Any, state: Any, seconds: float) -> None:
         self.calls.append((epoch, epochs, metrics, flat(state)))
