@@ -31,6 +31,7 @@ USAGE = """usage: jaxnas VERB ...
   draw RUN|GENOTYPE       a picture of a network: SVG, PNG or DOT; of a run also its alphas, or its epochs as a GIF
   report RUN              one HTML page about a run: pictures, curves, alphas over time
   compare RUN RUN ...     several runs on one page, with the spread over seeds
+  card RUN                what a run says of the best-practice checklist: data, split, recipe, seeds, hardware, cost
   status RUN              how far a run is, from another terminal; --follow goes on until it is done
   list [DIR]              the runs in a folder
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name

@@ -63,6 +63,9 @@ class Report(Protocol):
         True ends the stage with it.
         """
 
+    def evaluated(self, compiled: Compiled, seconds: float) -> None:
+        """A trained network is judged: the program that did it, and how long that ran."""
+
     def reached(self, state: Any, done: Done) -> None:
         """Called last between any two dispatches, and after the last one: a place to go on from. Copy what is to be kept."""
 

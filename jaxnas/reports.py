@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,7 @@ class StageReport:
 
     def __init__(self, stage: str, console: Console, saves: Saves | None) -> None:
         self.stage, self.console, self.saves, self._last = stage, console, saves, False
+        self._since = time.perf_counter()  # Seconds from here on are not yet told as spent.
         console.compiling(stage)
 
     def begin(self, state: Any, done: Done) -> tuple[Any, Done]:
@@ -56,6 +58,18 @@ class StageReport:
 
     def compiled(self, compiled: Compiled) -> None:
         self.console.compiled(self.stage, compiled)
+        self._spent_compiling(compiled)
+        self._since = time.perf_counter()
+
+    def evaluated(self, compiled: Compiled, seconds: float) -> None:
+        self._spent_compiling(compiled)
+        if self.saves is not None:
+            self.saves.spent("evaluate", seconds, True)
+
+    def _spent_compiling(self, compiled: Compiled) -> None:
+        if self.saves is not None:
+            self.saves.spent("trace", compiled.trace_seconds, False)
+            self.saves.spent("compile", compiled.compile_seconds, True)
 
     def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
         leaving.saves_first(self.saves is not None)  # Until the last epoch is saved, see below.
@@ -73,6 +87,9 @@ class StageReport:
 
     def reached(self, state: Any, done: Done) -> None:
         if self.saves is not None:
+            now = time.perf_counter()
+            self.saves.spent(self.stage, now - self._since, done.step == 0 or leaving.asked())
+            self._since = now
             self.saves.reached(self.stage, state, done)
         if self._last:
             leaving.saves_first(False)
@@ -119,7 +136,7 @@ class SearchReport(StageReport):
         search = self.part.search
         every = search.instruments_every
         if self.probe is not None and every and (epoch + 1) % every == 0:
-            said["instruments"] = self.probe(epoch, state)
+            said["instruments"] = self._measured(self.probe, epoch, state)
             # The largest: what one looks at.
             said[rollback.EIGENVALUE] = said["instruments"]["eigenvalues"][-1]
             if search.early_stop != "off":
@@ -144,6 +161,19 @@ class SearchReport(StageReport):
         if not ESTIMATORS[self.part.search.estimator].selects and not self.part.search.has_targets:
             write_genotype(folder, genotype, self.part.space.name)
         return {kind: _without_nan(alpha.tolist()) for kind, alpha in alphas.items()}
+
+    def _measured(self, probe: Probe, epoch: int, state: SearchState) -> dict[str, Any]:
+        """What the instruments say; their seconds are told apart from the stage's."""
+        began, compiled = time.perf_counter(), probe.compiled
+        said = probe(epoch, state)
+        took, compiling = time.perf_counter() - began, 0.0
+        if compiled is None and probe.compiled is not None:
+            self._spent_compiling(probe.compiled)
+            compiling = probe.compiled.trace_seconds + probe.compiled.compile_seconds
+        if self.saves is not None:
+            self.saves.spent("instruments", took - compiling, False)
+        self._since += took
+        return said
 
 
 def _without_nan(values: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxnas import methods, rollback, searching
+from jaxnas import card, methods, rollback, searching
 from jaxnas.budget import Budget
 from jaxnas.choosing import choose, described, known_costs, within_targets
 from jaxnas.console import Console
@@ -105,10 +105,16 @@ def run(
     for line in described(recipe.search, recipe.train, dataset, space):
         console.note(line)
 
-    with saving(folder, config, console.note) as saves:
+    about = card.of_search(name, recipe, dataset, space, within)
+    kept = card.Card(folder, about, 1 if mesh is None else mesh.size, import_seconds)
+    with saving(folder, config, console.note, kept.spent) as saves:
         if "found" not in saves.notes:
             how = (profile_folder, mesh, budget)
-            saves.notes["found"] = _search(name, recipe, dataset, network, console, saves, seconds, *how)
+            try:
+                saves.notes["found"] = _search(name, recipe, dataset, network, console, saves, seconds, *how)
+            except TargetMissed:
+                kept.finish(None, None, None)
+                raise
         found = saves.notes["found"]
         genotype, costs = from_text(found["genotype"]), found["report"].get("costs", {})
         console.genotype(genotype)
@@ -130,6 +136,7 @@ def run(
     result = {**_result(name, recipe, space, rows, found["stages"], seconds), **found["report"]}
     result |= {} if budget is None else {"budget": budget.report()}
     folder.write_json(RESULT, result)
+    kept.finish(rows[0]["genotype"], rows[0].get("test_accuracy"), rows[0].get("parameters"))
     rollback.remove(folder)
     console.last_screen(result, folder)
     return result
@@ -161,12 +168,14 @@ def _search(
         recipe, dataset, network, console, saves, seconds, None, profile_folder, mesh, budget
     )
     seconds.search = time.perf_counter() - began - seconds.trace - seconds.compile
+    began = time.perf_counter()
     try:
         chosen = choose(recipe, *searched[-1], dataset, state)
     except TargetMissed as missed:
         result = {"recipe": name, "missed": str(missed), **missed.report, "seconds": _rounded(seconds)}
         saves.folder.write_json(RESULT, result)
         raise
+    saves.spent("choice", time.perf_counter() - began, True)
     write_genotype(saves.folder, chosen.genotype, searched[0][0].space.name)
     stages = [{"supernet_parameters": network.parameters, "alphas": part.space.alphas} for part, network in searched]
     report = chosen.report
@@ -195,7 +204,8 @@ def train_only(
     begun_with = settled(folder, {CONFIG: config, GENOTYPE_JSON: to_json(genotype, training.family)})
     folder.write_text(GENOTYPE_TEXT, to_text(genotype) + "\n")
     console.note(to_text(genotype))
-    with saving(folder, begun_with, console.note) as saves:
+    kept = card.Card(folder, card.of_training(name, training, dataset, to_text(genotype)), imports=import_seconds)
+    with saving(folder, begun_with, console.note, kept.spent) as saves:
         row = _train_row("given", genotype, training, dataset, console, saves, seconds)
     seconds.total = import_seconds + time.perf_counter() - start
     result = {
@@ -206,6 +216,7 @@ def train_only(
         "seconds": _rounded(seconds),
     }
     folder.write_json(RESULT, result)
+    kept.finish(row["genotype"], row["test_accuracy"], row["parameters"])
     console.note(f"test accuracy {row['test_accuracy']:.2%}, {row['parameters']:,} parameters")
     console.files(folder)
     return result

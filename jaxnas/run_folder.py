@@ -27,10 +27,11 @@ from jaxnas.whole_files import part_of, write_whole
 CONFIG, ENVIRONMENT, LOG, TIMING, RESULT = "config.json", "environment.json", "log.jsonl", "timing.jsonl", "result.json"
 GENOTYPE_JSON, GENOTYPE_TEXT = "genotype.json", "genotype.txt"
 ALPHAS, SUPERNET, NETWORK = "alphas.npz", "supernet.npz", "network.npz"
-REPORT = "report.html"
+REPORT, CARD = "report.html", "card.json"
 ABANDONED = "abandoned.jsonl"
 """Lines of the log of what a search went back behind, see :mod:`jaxnas.rollback`."""
-FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, ABANDONED, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, REPORT)
+FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, ABANDONED, RESULT, CARD)
+FILES += (GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, REPORT)
 CHECKPOINTS, ROLLBACK = "checkpoints", "rollback"
 
 
@@ -148,17 +149,21 @@ def difference(before: Any, now: Any) -> str | None:
     'search.batch is 24, now it is 12'
     """
     missing = "missing"
-    old, new = (_fields(json.loads(json.dumps(document))) for document in (before, now))
+    old, new = (fields(json.loads(json.dumps(document))) for document in (before, now))
     differ = (name for name in old | new if old.get(name, missing) != new.get(name, missing))
     field = next(differ, None)
     return None if field is None else f"{field} is {old.get(field, missing)}, now it is {new.get(field, missing)}"
 
 
-def _fields(document: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of nested JSON objects by their paths."""
+def fields(document: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of nested JSON objects by their paths.
+
+    >>> fields({"search": {"batch": 24}, "seed": 1})
+    {'search.batch': 24, 'seed': 1}
+    """
     if not isinstance(document, dict):
         return {prefix.removesuffix("."): document}
-    return {path: leaf for key, value in document.items() for path, leaf in _fields(value, f"{prefix}{key}.").items()}
+    return {path: leaf for key, value in document.items() for path, leaf in fields(value, f"{prefix}{key}.").items()}
 
 
 def flat_names(tree: Any) -> dict[str, Any]:

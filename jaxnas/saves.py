@@ -24,6 +24,14 @@ SECONDS = 600.0
 """So long after the last checkpoint another one is due within an epoch."""
 
 
+Spent = Callable[[str, float, bool], None]
+"""Is told on what seconds were spent, and whether to write that now; see :meth:`jaxnas.card.Card.spent`."""
+
+
+def _untold(what: str, seconds: float, now: bool) -> None:
+    """Of a run without a card."""
+
+
 class Saves:
     """A run that can be ended at any moment and goes on.
 
@@ -34,6 +42,7 @@ class Saves:
       folder: the run's.
       begun_with: the documents that decide what the run does, by their names; a checkpoint of others is refused.
       note: is told what is damaged.
+      spent: is told what seconds were spent on.
 
     Attributes:
       folder: the run's.
@@ -43,8 +52,14 @@ class Saves:
       UserError: the last whole checkpoint is of another configuration, or of other versions; the message has the difference.
     """
 
-    def __init__(self, folder: RunFolder, begun_with: dict[str, Any], note: Callable[[str], None] = print) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: RunFolder,
+        begun_with: dict[str, Any],
+        note: Callable[[str], None] = print,
+        spent: Spent = _untold,
+    ) -> None:
+        self.folder, self.spent = folder, spent
         self.notes: dict[str, Any] = {}
         self._what = {"format": FORMAT, "packages": packages(), **begun_with}
         self._kept = Checkpoints(folder.path / CHECKPOINTS)
@@ -141,14 +156,16 @@ class Saves:
 
 
 @contextlib.contextmanager
-def saving(folder: RunFolder, begun_with: dict[str, Any], note: Callable[[str], None]) -> Iterator[Saves]:
+def saving(
+    folder: RunFolder, begun_with: dict[str, Any], note: Callable[[str], None], spent: Spent = _untold
+) -> Iterator[Saves]:
     """A :class:`Saves` that is closed in the end, and whose last checkpoint is named where numbers are not finite.
 
     Raises:
       UserError: as :class:`Saves`, and with that name.
     """
     with leaving.resumable(f"jaxnas resume {shlex.quote(str(folder.path))}"):
-        saves = Saves(folder, begun_with, note)
+        saves = Saves(folder, begun_with, note, spent)
         try:
             yield saves
             saves.close()

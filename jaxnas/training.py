@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -215,11 +216,14 @@ def train(
         state, compiled = epochs_of_steps(stage, report, compiled=compiled, over=budget.over)
     crop = recipe.augmentation.resized_crop
     evaluation = compile_evaluation(network, dataset.test, state.weights, state.statistics, dataset, crop)
+    began = time.perf_counter()
+    test_accuracy = evaluation.call(state.weights, state.statistics)
+    report.evaluated(evaluation, time.perf_counter() - began)
     return Trained(
         weights=state.weights,
         statistics=state.statistics,
         parameters=network.parameters,
-        test_accuracy=evaluation.call(state.weights, state.statistics),
+        test_accuracy=test_accuracy,
         trace_seconds=compiled.trace_seconds + evaluation.trace_seconds,
         compile_seconds=compiled.compile_seconds + evaluation.compile_seconds,
     )

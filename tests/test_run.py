@@ -196,7 +196,7 @@ def test_random_cells_are_trained_alike_and_summarised(tmp_path: Path, monkeypat
     trained = []
     accuracies = [0.9, 0.7, 0.8, 0.85]
 
-    def train(genotype: Any, recipe: Any, dataset: Any, seed: int, report: Any) -> Trained:
+    def train(genotype: Any, recipe: Any, dataset: Any, seed: int, *_: Any) -> Trained:
         trained.append((genotype, recipe, seed))
         tree = {"w": jnp.full(2, len(trained))}
         return Trained(tree, {"mean": jnp.zeros(1)}, 100 + len(trained), accuracies[len(trained) - 1], 0.5, 1.5)

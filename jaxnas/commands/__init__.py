@@ -17,6 +17,7 @@ VERBS = (
     "draw",
     "report",
     "compare",
+    "card",
     "status",
     "list",
     "train",
