@@ -96,7 +96,8 @@ class Apart(Report):
         return state, done
 
     def compiled(self, compiled: Compiled) -> None:
-        self.overall.compiled(compiled)
+        for report in (self.overall, *self.each):
+            report.compiled(compiled)
 
     def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, Any]) -> None:
         self.overall.progress(epoch, epochs, step, steps, _means(metrics))
