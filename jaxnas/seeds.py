@@ -38,7 +38,7 @@ def together(stages: Sequence[Stage]) -> Stage:
       out of its state.
 
     Raises:
-      UserError: stages of several devices, of different lengths, or on different images.
+      UserError: stages of several devices, of different lengths, on different images, or on images that stay on disk.
 
     >>> def step(state, data, rows):
     ...     return dataclasses.replace(state, step=state.step + 1, weights=state.weights + data[rows].sum()), {"seen": rows[0]}
@@ -55,6 +55,8 @@ def together(stages: Sequence[Stage]) -> Stage:
     first = stages[0]
     if any(stage.mesh is not None for stage in stages):
         raise UserError("Seeds go together on one device. Search with one, --devices 1, or one seed after the other.")
+    if any(stage.streams for stage in stages):
+        raise UserError("Images that are read from disk are of one search: each seed has its own order. Search in turn.")
     if len({(stage.epochs, stage.steps_per_epoch, stage.first_epoch, stage.paced) for stage in stages}) > 1:
         raise UserError("Searches that go together have equally many epochs and steps.")
     same = jax.tree.map(lambda *leaves: all(leaf is leaves[0] for leaf in leaves), *(stage.data for stage in stages))

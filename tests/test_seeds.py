@@ -104,12 +104,14 @@ def test_what_cannot_go_together_is_told() -> None:
     stages = stages_of(recipe_of())
     several = dataclasses.replace(stages[1], mesh=Mesh(np.array(jax.devices()[:1]), ("batch",)))
     others = dataclasses.replace(stages[1], data=jax.tree.map(np.copy, stages[1].data))
-    for other, said in ((several, "one device"), (dataclasses.replace(stages[1], epochs=9), "equally many"), (others, "share")):
+    longer = dataclasses.replace(stages[1], epochs=9)
+    on_disk = dataclasses.replace(stages[1], streams=(load("digits").train,))
+    for other, said in ((several, "one device"), (longer, "equally many"), (others, "share"), (on_disk, "from disk")):
         with pytest.raises(UserError, match=said):
             together([stages[0], other])
 
 
-class Heard:
+class Heard(feeding.Report):
     """A report that remembers, in place of screen and files."""
 
     def __init__(self, leave_in: int | None = None) -> None:
