@@ -44,7 +44,8 @@ def main(arguments: list[str]) -> int:
         """
         assert weights is not None and genotype is not None
         with json_output(json) as write:
-            data, whole = load(dataset, data_dir), dataclasses.replace(training, train=train, dataset=dataset)
+            whole = dataclasses.replace(training, train=train, dataset=dataset)
+            data = load(dataset, data_dir, whole.image_size)
             whole, trained = weights_of(whole, genotype, data, read_state_dict(Path(weights)))
             folder = RunFolder(out or Path("runs") / f"load-{name}", overwrite)
             result = load_run(name, whole, genotype, data, trained, folder, Path(weights).name)
