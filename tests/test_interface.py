@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,7 +99,9 @@ def test_its_page(found: SearchResult, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing was overwritten"):
         found.report(mine)
     assert mine.read_text() == "mine"
-    both = dataclasses.replace(found, runs=found.runs * 2)
+    [run] = found.runs
+    other = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / "other"))
+    both = dataclasses.replace(found, runs=(run, other))
     assert "</html>" in both.report(tmp_path / "both.html").read_text()
 
 
