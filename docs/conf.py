@@ -1,0 +1,31 @@
+"""The documentation site: ``make docs`` builds it, strictly, into ``docs/_build``."""
+
+import importlib.metadata
+
+project = "jaxnas"
+author = "the jaxnas authors"
+version = release = importlib.metadata.version("jaxnas")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build"]
+
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}
+# Signatures name types as the code does; only our own roles in docstrings are links, and each must have a target.
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+nitpicky = True
+
+html_theme = "furo"
+html_title = "jaxnas"
+html_show_sourcelink = False
+# Links that must have a target are those that a docstring writes as a role. Names of types in signatures and words before a colon are none.
+nitpick_ignore_regex = [
+    ("py:(class|data)", r"(?!jaxnas\.).*"),
+    ("py:class", r"jaxnas\.(compiling|cost_terms|feeding|stages|spaces\.blocks|tabular\.benchmark)\..*"),
+    ("py:(class|exc|obj|func)", r"(jax|numpy|optax|flax|collections|pathlib|os|typing)\..*|UserError"),
+]
+# Attributes are described where a class is, not once more each.
+napoleon_use_ivar = True
