@@ -82,7 +82,7 @@ class Method:
       order: which update comes first; the second one sees what the first one changed. ``together``: one sample, one gradient of
         the alphas' objective on the training batch for both (SNAS); the validation batch is not read then.
       weight_steps_per_alpha_step: the alphas move in every so-many-th step.
-      alphas_from_step: and not before this one.
+      alphas_from_step: and not before this one, which may be traced.
       scalars: ``step -> dict`` of traced scalars (epoch, temperature, ...).
       costs: ``probabilities -> costs``, expected latency and the like.
       objective: ``(task_loss, costs, duals) -> value``, what the alphas minimise.
@@ -107,7 +107,7 @@ class Method:
     plain_gradient: bool = False
     order: Literal["alphas_first", "weights_first", "together"] = "alphas_first"
     weight_steps_per_alpha_step: int = 1
-    alphas_from_step: int = 0
+    alphas_from_step: int | Array = 0
     scalars: Callable[[Array], Scalars] = lambda step: {}
     costs: Callable[[Any], Any] = lambda probabilities: {}
     objective: Callable[[Array, Any, Any], Array] = _task_loss_only
@@ -250,7 +250,8 @@ def search_step(
         return state, {"train_loss": value, **norms, **_metrics("train", aux), **aux["costs"]}
 
     def is_due(state: SearchState) -> Array | bool:
-        if method.weight_steps_per_alpha_step == 1 and method.alphas_from_step == 0:
+        at_once = isinstance(method.alphas_from_step, int) and method.alphas_from_step == 0
+        if method.weight_steps_per_alpha_step == 1 and at_once:
             return True
         return (state.step >= method.alphas_from_step) & (state.step % method.weight_steps_per_alpha_step == 0)
 

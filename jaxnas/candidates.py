@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxnas import card
 from jaxnas.blackbox import (
     INDEPENDENT_RATE,
     LSTM_RATE,
@@ -45,6 +46,7 @@ from jaxnas.training import train
 from jaxnas.whole_files import write_whole
 
 SEARCH, CANDIDATES = "blackbox.json", "candidates"
+SECONDS = ("seconds", "trace_seconds", "compile_seconds")
 ARMS = 8
 """Of successive halving's first rung: trainings cost more than rows of a table."""
 
@@ -79,6 +81,21 @@ class Search:
             raise UserError(
                 f"Several numbers of epochs, {list(self.epochs)}, are of successive halving, not of {self.searcher}."
             )
+
+
+def begun(folder: Path) -> Search | None:
+    """The search that was begun in a folder; None where none was.
+
+    Raises:
+      UserError: its file is damaged.
+    """
+    if not (folder / SEARCH).exists():
+        return None
+    document = read_json(folder / SEARCH)
+    try:
+        return Search(**{**document, "epochs": tuple(document["epochs"])})
+    except (TypeError, KeyError) as error:
+        raise UserError(f"{folder / SEARCH} is not what a search was begun with: {error}. Was it changed?") from error
 
 
 def _asked(searcher: Any, seed: int) -> Asking:
@@ -193,6 +210,7 @@ def trained(job: Job) -> dict[str, Any]:
     try:
         found = train(job.genotype, job.training.train, dataset, job.training.seed, _Silent())
         result |= {"validation_accuracy": found.test_accuracy, "parameters": found.parameters}
+        result |= {"trace_seconds": round(found.trace_seconds, 3), "compile_seconds": round(found.compile_seconds, 3)}
     except UserError as error:
         result |= {"validation_accuracy": 0.0, "failed": str(error)}
     result["seconds"] = round(time.perf_counter() - began, 3)
@@ -245,6 +263,7 @@ def search(
     folder.settle(CONFIG, {"recipe": name, **plain(training)})
     folder.settle(SEARCH, plain(what))
     folder.write_environment()
+    kept = card.Card(folder, card.of_blackbox(name, plain(what), training, load(training.dataset, data_dir), space))
     asking = SEARCHERS[what.searcher](cardinality_of(space), what.epochs, training.seed)
     waiting: collections.deque[tuple[int, Trial, Future[dict[str, Any]]]] = collections.deque()
     known: dict[Trial, Future[dict[str, Any]]] = {}
@@ -274,9 +293,12 @@ def search(
             try:
                 result = future.result()
             except BrokenProcessPool as error:
-                raise UserError("A worker was ended. What is finished is kept: go on with --resume.") from error
+                raise UserError(
+                    f"A worker was ended; what is finished is kept. To go on: jaxnas resume {folder.path}"
+                ) from error
             asking.tell(trial, result["validation_accuracy"])
             results.append(result)
+            _spent(kept, f"candidates {'-'.join(map(str, trial.choices))} for {result['epochs']}", result)
             failed = f", failed: {result['failed']}" if "failed" in result else ""
             accuracy = f"{result['validation_accuracy']:.2%} after {result['epochs']} epochs"
             console.note(f"{number:4d}  {accuracy}  {result['genotype']}{failed}")
@@ -290,10 +312,20 @@ def search(
         "seed": training.seed,
         "found": {key: best[key] for key in ("genotype", "validation_accuracy", "epochs")},
         "epochs_trained": sum(future.result()["epochs"] for future in known.values()),
-        "candidates": [{key: value for key, value in result.items() if key != "seconds"} for result in results],
+        "candidates": [{key: value for key, value in result.items() if key not in SECONDS} for result in results],
     }
     folder.write_json(RESULT, found)
+    kept.finish(best["genotype"], best["validation_accuracy"], best.get("parameters"))
     return found
+
+
+def _spent(kept: card.Card, name: str, result: dict[str, Any]) -> None:
+    """Adds a candidate's seconds to the card, once, though it may be asked, or told by a process that goes on, again."""
+    if not kept.knows(name):
+        compiling = [result.get(f"{part}_seconds", 0.0) for part in card.COMPILING]
+        for part, seconds in zip(card.COMPILING, compiling, strict=True):
+            kept.spent(part, seconds)
+        kept.spent(name, result.get("seconds", 0.0) - sum(compiling), now=True)
 
 
 def _done(result: dict[str, Any]) -> Future[dict[str, Any]]:

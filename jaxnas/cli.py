@@ -25,16 +25,18 @@ USAGE = """usage: jaxnas VERB ...
   baselines --table FILE  every black-box searcher on a table of a benchmark, as table and picture
   blackbox [RECIPE]       train what a black-box searcher asks, several at a time, and go on after an interruption
   plan [RECIPE]           what a search would need, before it runs, and whether it fits this device
-  resume RUN              go on with a search or a training that was ended
+  resume RUN              go on with a search, a training or a black-box search that was ended
   sweep [RECIPE]          search with several seeds and settings: mean and deviation of each
   derive RUN              print the genotype of a run's alphas
   draw RUN|GENOTYPE       a picture of a network: SVG, PNG or DOT; of a run also its alphas, or its epochs as a GIF
   report RUN              one HTML page about a run: pictures, curves, alphas over time
   compare RUN RUN ...     several runs on one page, with the spread over seeds
+  card RUN                what a run says of the best-practice checklist: data, split, recipe, seeds, hardware, cost
   status RUN              how far a run is, from another terminal; --follow goes on until it is done
   list [DIR]              the runs in a folder
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name
   evaluate RUN            test accuracy of a run's trained network
+  export RUN --to FORMAT  a run's network for elsewhere: weights, plain Flax, StableHLO, ONNX
   trust RUN               a search on NAS-Bench-201 against a table: ranks, and where its regret is from
   profile SPACE           a table of latencies of a space's networks on this device
   latency import FILE     a published table of latencies in jaxnas's form
@@ -47,6 +49,7 @@ USAGE = """usage: jaxnas VERB ...
   verify golden FILE ...  compare with records of the reference implementations
   verify published        compare parameters and multiply-adds with the published figures
   verify nb201            check a table of NAS-Bench-201, and our networks against it
+  reproduce [NAME ...]    published results: what it takes to get them, what came out last, whether they hold
 
 Every verb takes --json [FILE]: the result as JSON to FILE, or to standard output.
 

@@ -72,6 +72,8 @@ class Console:
             "network": f"{size}{train.epochs} epochs, batch {train.batch}",
             "compared": f"with {recipe.random_cells} random {_kind(search.space)}s, trained alike",
         }
+        if recipe.only_search:
+            rows |= {"network": "not trained", "compared": "with nothing"}
         for key, value in rows.items():
             self.note(f"{key:<10}{value}")
 
@@ -148,13 +150,15 @@ class Console:
         """Accuracies beside those of the random genotypes, the seconds, the genotype, the files."""
         found, random, seconds = result["found"], result["random"], result["seconds"]
         kind = _kind(result["space"])
-        table = rich.table.Table(box=None, pad_edge=False)
-        for column in (kind, "test accuracy", "parameters", "training s"):
-            table.add_column(column, justify="left" if column == kind else "right")
-        for row in (found, *random):
-            table.add_row(row["cell"], f"{row['test_accuracy']:.2%}", f"{row['parameters']:,}", f"{row['train_seconds']:.1f}")
-        self.out.print()
-        self.out.print(table)
+        if "test_accuracy" in found:
+            table = rich.table.Table(box=None, pad_edge=False)
+            for column in (kind, "test accuracy", "parameters", "training s"):
+                table.add_column(column, justify="left" if column == kind else "right")
+            for row in (found, *random):
+                accuracy, parameters = f"{row['test_accuracy']:.2%}", f"{row['parameters']:,}"
+                table.add_row(row["cell"], accuracy, parameters, f"{row['train_seconds']:.1f}")
+            self.out.print()
+            self.out.print(table)
         if random:
             spread = (
                 "" if result["random_std"] is None else f" +- {result['random_std']:.2%} (sample deviation of {len(random)})"

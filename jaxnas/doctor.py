@@ -36,6 +36,8 @@ PACKAGES = (
     ("tyro", "tyro", _SEARCH),
     ("orbax-checkpoint", "orbax.checkpoint", _SEARCH),
     ("jinja2", "jinja2", "reports"),
+    ("safetensors", "safetensors", "exported weights"),
+    ("flatbuffers", "flatbuffers", "networks exported as StableHLO"),
     ("vl-convert-python", "vl_convert", "reports, and pictures as PNG"),
     ("fast-sugiyama", "fast_sugiyama", "reports, and pictures of cells"),
     ("scikit-learn", "sklearn", "the data set digits"),

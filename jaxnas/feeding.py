@@ -57,8 +57,14 @@ class Report(Protocol):
     def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
         """Some steps of an epoch are done; the metrics are means over the epoch so far."""
 
-    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
-        """An epoch is done, with the state after it, which the next dispatch takes back: copy what is to be kept."""
+    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> bool | None:
+        """An epoch is done, with the state after it, which the next dispatch takes back: copy what is to be kept.
+
+        True ends the stage with it.
+        """
+
+    def evaluated(self, compiled: Compiled, seconds: float) -> None:
+        """A trained network is judged: the program that did it, and how long that ran."""
 
     def reached(self, state: Any, done: Done) -> None:
         """Called last between any two dispatches, and after the last one: a place to go on from. Copy what is to be kept."""
@@ -78,8 +84,11 @@ def check_batch(batch: int, size: int, what: str) -> None:
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
 def index_batches(key: Array, size: int, batch: int, steps: int) -> Array:
-    """Indices ``[steps, batch]`` of an epoch that goes through a split once, in random order."""
-    return jax.random.permutation(key, size)[: steps * batch].reshape(steps, batch)
+    """Indices ``[steps, batch]`` of an epoch that goes through a split once, or more often, in random order."""
+    passes = -(-steps // (size // batch))
+    keys = [key] if passes == 1 else jax.random.split(key, passes)
+    rows = [jax.random.permutation(key, size)[: size // batch * batch].reshape(-1, batch) for key in keys]
+    return jnp.concatenate(rows)[:steps]
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))
@@ -101,6 +110,7 @@ class Stage:
       first_epoch: with which it begins, where it goes on with another's state; the epochs end before ``epochs`` all the same.
       mesh: the devices that every batch is split over; the step then knows the axis :data:`jaxnas.parallel.AXIS`. State and
         data are whole on each. None for one device.
+      paced: the step reads the number of an epoch's steps from the data, so that its program serves any number.
     """
 
     step: Callable[..., tuple[Any, dict[str, Array]]]
@@ -111,11 +121,12 @@ class Stage:
     steps_per_epoch: int
     first_epoch: int = 0
     mesh: Mesh | None = None
+    paced: bool = False
 
     @property
     def steps_per_dispatch(self) -> int:
         """At most so many steps of an epoch are one call of the compiled program."""
-        return min(STEPS_PER_DISPATCH, self.steps_per_epoch)
+        return STEPS_PER_DISPATCH if self.paced else min(STEPS_PER_DISPATCH, self.steps_per_epoch)
 
 
 def compile_stage(stage: Stage) -> Compiled:
@@ -133,11 +144,22 @@ def compile_stage(stage: Stage) -> Compiled:
     return compile_ahead(program, state, data, shapes_on(mesh, indices, split=True), count, donate=(0,))
 
 
-def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = None) -> tuple[Any, Compiled]:
+def epochs_of_steps(
+    stage: Stage,
+    report: Report,
+    profile_folder: Path | None = None,
+    compiled: Compiled | None = None,
+    over: Callable[[], bool] = lambda: False,
+) -> tuple[Any, Compiled]:
     """Runs a stage; its report is told of everything.
 
-    Where there is a folder for a profile, it gets one of a few steps before the first epoch. They are done on a copy of the
-    state, so that the stage comes to the same with and without it.
+    Args:
+      stage: what to run.
+      report: what is told.
+      profile_folder: gets a profile of a few steps before the first epoch. They are done on a copy of the state, so that the
+        stage comes to the same with and without it.
+      compiled: the stage's program, where it is compiled already.
+      over: asked after every dispatch whether the time is over: the epoch that has begun is then the last, as far as it is.
 
     Returns:
       The final state and the compiled program's seconds.
@@ -155,7 +177,7 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
         whole = tuple(np.resize(rows[start : start + most], (most, *rows.shape[1:])) for rows in inputs)
         return put(mesh, whole, split=True)
 
-    run = compile_stage(stage)
+    run = compile_stage(stage) if compiled is None else compiled
     report.compiled(run)
     if profile_folder is not None:
         rows = chunk(tuple(np.asarray(rows) for rows in stage.indices(done.epoch)), 0)
@@ -167,7 +189,7 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
     for epoch in range(done.epoch, epochs):
         start_time = time.perf_counter()
         inputs = tuple(np.asarray(rows) for rows in stage.indices(epoch))
-        collected = {name: list(values) for name, values in done.metrics.items()}
+        collected, ended = {name: list(values) for name, values in done.metrics.items()}, False
         for start in range(done.step, steps_per_epoch, most):
             count = min(most, steps_per_epoch - start)
             state, metrics = run.call(state, data, chunk(inputs, start), put(mesh, np.int32(count)))
@@ -175,11 +197,16 @@ def epochs_of_steps(stage: Stage, report: Report, profile_folder: Path | None = 
                 collected.setdefault(name, []).append(values[:count])
             _check_finite(collected, epoch, start)
             report.progress(epoch, epochs, start + count, steps_per_epoch, _means(collected))
+            ended = over()
+            if ended:
+                break
             if start + count < steps_per_epoch:
                 report.reached(local(mesh, state), Done(epoch, start + count, collected))
-        report.epoch(epoch, epochs, _means(collected), local(mesh, state), time.perf_counter() - start_time)
+        ends = report.epoch(epoch, epochs, _means(collected), local(mesh, state), time.perf_counter() - start_time)
         done = Done(epoch + 1)
         report.reached(local(mesh, state), done)
+        if ends or ended:
+            break
     return local(mesh, state), run
 
 

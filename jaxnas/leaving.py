@@ -7,7 +7,6 @@ is decided by what the main thread is at, which says so here. There is one such 
 from __future__ import annotations
 
 import contextlib
-import shlex
 import threading
 from collections.abc import Iterator
 
@@ -24,15 +23,15 @@ class Left(Exception):
 
 
 @contextlib.contextmanager
-def resumable(run: str) -> Iterator[None]:
-    """Inside, ``jaxnas resume RUN`` would go on with the run: to end at once loses at most what was not saved yet.
+def resumable(command: str) -> Iterator[None]:
+    """Inside, a command would go on with what is done: to end at once loses at most what was not saved yet.
 
-    >>> with resumable("runs/mine"):
+    >>> with resumable("jaxnas resume runs/mine"):
     ...     print(how_to_resume())
     Go on with: jaxnas resume runs/mine
     """
     global _resumable
-    _resumable = run
+    _resumable = command
     try:
         yield
     finally:
@@ -43,7 +42,7 @@ def resumable(run: str) -> Iterator[None]:
 
 def how_to_resume() -> str | None:
     """What to type to go on with the run that is interrupted; None where there is none."""
-    return None if _resumable is None else f"Go on with: jaxnas resume {shlex.quote(_resumable)}"
+    return None if _resumable is None else f"Go on with: {_resumable}"
 
 
 def saves_first(steps: bool) -> None:

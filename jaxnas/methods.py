@@ -35,15 +35,17 @@ HYPERGRADIENTS = {
 }
 
 
-def build(recipe: SearchRecipe, space: Space, steps_per_epoch: int) -> Method:
+def build(recipe: SearchRecipe, space: Space, steps_per_epoch: Any) -> Method:
     """The method of a recipe: its estimator and hypergradient, SGD for the weights, Adam for the alphas.
+
+    The steps of an epoch are a number, or a traced one where the rate changes by epochs: one program then serves any.
 
     Raises:
       UserError: a hypergradient that means nothing with the estimator, a space that it cannot serve.
     """
     estimator = ESTIMATORS[recipe.estimator]
     check_pair(recipe.estimator, not estimator.why_not_smooth, estimator.why_not_smooth, recipe.hypergradient)
-    rate = _rate(recipe, steps_per_epoch)
+    rate, resting = _rate(recipe, steps_per_epoch), recipe.warmup_epochs + recipe.alphas_from_epoch
 
     def virtual_update(weight_state: Any) -> tuple[optax.GradientTransformation, Any]:
         # architect.py: w - xi (0.9 buffer + g + decay w) at the current rate, neither clipped nor Nesterov.
@@ -58,7 +60,7 @@ def build(recipe: SearchRecipe, space: Space, steps_per_epoch: int) -> Method:
         "virtual_update": virtual_update,
         "order": recipe.order,
         "weight_steps_per_alpha_step": recipe.weight_steps_per_alpha_step,
-        "alphas_from_step": (recipe.warmup_epochs + recipe.alphas_from_epoch) * steps_per_epoch,
+        "alphas_from_step": resting * steps_per_epoch if resting else 0,
     }
     fields |= estimator.build(recipe, space, steps_per_epoch)
     if recipe.skip_dropout:

@@ -90,7 +90,8 @@ class SearchRecipe:
       cells: cells of the supernet (darts family), or N, cells per stage (nb201 family).
       template: darts family: the supernet's stem, DARTS's for small images or the one that halves those of ImageNet thrice.
       affine: nb201 family: scale and shift in the cells' batch norms.
-      epochs, batch: length; every epoch has as many steps as the training half has full batches.
+      epochs, batch: length.
+      steps_per_epoch: 0 for as many as the training half has full batches. Schedules go by epochs, whatever their steps.
       estimator: from alphas to mixture, see :data:`jaxnas.estimators.ESTIMATORS`.
       temperature, temperature_end, temperature_decay: of gdas and snas: in the first and the last epoch, with a line or an
         exponential between them.
@@ -134,6 +135,10 @@ class SearchRecipe:
       dtype: bfloat16 computes the supernet's cells in it; weights, alphas, moments, losses and optimizers stay in float32.
       rematerialise: run every cell again for its gradient: less memory, one more forward pass.
       instruments_every: epochs from one measurement of the search to the next (:mod:`jaxnas.probe`), 0 for none.
+      early_stop: what is done when RobustDARTS's rule calls (:func:`jaxnas.instruments.early_stop`), which the instruments'
+        eigenvalues decide. ``off``: a warning. ``end``: the search ends, with the alphas and weights of the epoch that the rule
+        keeps (DARTS-ES). ``regularise``: it goes back there and on with a stronger weight decay (DARTS-ADA).
+      decay_factor, decay_limit: regularise: by what the decay is multiplied at each call, and above what it is not raised.
     """
 
     space: SpaceName = "darts"
@@ -156,6 +161,7 @@ class SearchRecipe:
     baseline_decay: float = 0.99
     entropy_weight: float = 1e-4
     epochs: int = 50
+    steps_per_epoch: int = 0
     batch: int = 64
     micro_batches: int = 1
     train_share: float = HALF
@@ -198,6 +204,9 @@ class SearchRecipe:
     dtype: Literal["float32", "bfloat16"] = "float32"
     rematerialise: bool = False
     instruments_every: int = 0
+    early_stop: Literal["off", "end", "regularise"] = "off"
+    decay_factor: float = 10.0
+    decay_limit: float = 0.03
 
     def __post_init__(self) -> None:
         check_known(self)
@@ -208,7 +217,15 @@ class SearchRecipe:
         check_not_negative(
             self, "learning_rate_end", "weight_decay", "alpha_weight_decay", "implicit_damping", "clip", "alpha_clip"
         )
-        check_not_negative(self, "instruments_every")
+        check_not_negative(self, "instruments_every", "steps_per_epoch")
+        check_positive(self, "decay_factor", "decay_limit")
+        if self.early_stop != "regularise":
+            check_unused(self, f"is of early_stop=regularise, got {self.early_stop}.", "decay_factor", "decay_limit")
+        if self.early_stop != "off" and not self.instruments_every:
+            raise UserError(
+                f"early_stop={self.early_stop} goes by the eigenvalues that the instruments measure, but instruments_every=0. "
+                "Set instruments_every=2, as RobustDARTS does."
+            )
         check_not_negative(self, "divergence", "radius", "radius_end", "warmup_epochs", "rising_epochs")
         check_below_one(self, "label_smoothing", "skip_dropout")
         check_below_one(self, "momentum", "alpha_b1", "alpha_b2", "baseline_decay")
@@ -353,6 +370,7 @@ class Recipe:
       dataset: name of a dataset, see :func:`jaxnas.data.load`.
       search, train: the two stages.
       random_cells: genotypes, of cells or of blocks, drawn by the space's own rule, trained exactly as the found one.
+      only_search: train nothing: a table knows what is found (``jaxnas query RUN``), or ``jaxnas train RUN`` trains it later.
       seed: of everything.
     """
 
@@ -360,6 +378,7 @@ class Recipe:
     search: SearchRecipe = SearchRecipe()
     train: TrainRecipe = TrainRecipe()
     random_cells: int = 3
+    only_search: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -187,7 +187,7 @@ def from_config(config: dict[str, Any]) -> Recipe | Training:
       UserError: a field that is missing or not known, as in a run of another version, or a value that a recipe cannot have.
     """
     try:
-        content = {key: value for key, value in config.items() if key != "recipe"}
+        content = {key: value for key, value in config.items() if key not in ("recipe", "budget")}
         stages = {"search": SearchRecipe, "train": TrainRecipe} if "search" in content else {"train": TrainRecipe}
         for stage, kind in stages.items():
             fields = dict(content[stage])

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from typing import Any
 
 import numpy as np
 
-from jaxnas import leaving
+from jaxnas import leaving, rollback
 from jaxnas.bilevel import SearchState
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.estimators import ESTIMATORS
 from jaxnas.feeding import Done
-from jaxnas.history import read_lines
-from jaxnas.instruments import DELTA, early_stop
+from jaxnas.instruments import EarlyStop
 from jaxnas.probe import Probe
 from jaxnas.run_folder import ALPHAS, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, SUPERNET, TIMING, RunFolder
 from jaxnas.saves import Saves
@@ -44,6 +44,7 @@ class StageReport:
 
     def __init__(self, stage: str, console: Console, saves: Saves | None) -> None:
         self.stage, self.console, self.saves, self._last = stage, console, saves, False
+        self._since = time.perf_counter()  # Seconds from here on are not yet told as spent.
         console.compiling(stage)
 
     def begin(self, state: Any, done: Done) -> tuple[Any, Done]:
@@ -57,21 +58,38 @@ class StageReport:
 
     def compiled(self, compiled: Compiled) -> None:
         self.console.compiled(self.stage, compiled)
+        self._spent_compiling(compiled)
+        self._since = time.perf_counter()
+
+    def evaluated(self, compiled: Compiled, seconds: float) -> None:
+        self._spent_compiling(compiled)
+        if self.saves is not None:
+            self.saves.spent("evaluate", seconds, True)
+
+    def _spent_compiling(self, compiled: Compiled) -> None:
+        if self.saves is not None:
+            self.saves.spent("trace", compiled.trace_seconds, False)
+            self.saves.spent("compile", compiled.compile_seconds, True)
 
     def progress(self, epoch: int, epochs: int, step: int, steps: int, metrics: dict[str, float]) -> None:
         leaving.saves_first(self.saves is not None)  # Until the last epoch is saved, see below.
         self.console.progress(self.stage, epoch, epochs, step, steps, metrics)
 
-    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> None:
+    def epoch(self, epoch: int, epochs: int, metrics: dict[str, float], state: Any, seconds: float) -> bool | None:
         if self.saves is not None:
             folder = self.saves.folder
             folder.append(LOG, {"stage": self.stage, "epoch": epoch, **metrics, **self.keep(folder, epoch, state)})
             folder.append(TIMING, {"stage": self.stage, "epoch": epoch, "seconds": round(seconds, 3)})
         self.console.epoch(self.stage, epoch, epochs, metrics, seconds)
-        self._last = epoch + 1 == epochs
+        ends = self.ends(epoch)
+        self._last = ends or epoch + 1 == epochs
+        return ends
 
     def reached(self, state: Any, done: Done) -> None:
         if self.saves is not None:
+            now = time.perf_counter()
+            self.saves.spent(self.stage, now - self._since, done.step == 0 or leaving.asked())
+            self._since = now
             self.saves.reached(self.stage, state, done)
         if self._last:
             leaving.saves_first(False)
@@ -79,6 +97,10 @@ class StageReport:
     def keep(self, folder: RunFolder, epoch: int, state: Any) -> dict[str, Any]:
         """Writes what is to outlive the epoch and returns what the log says of it: nothing, by default."""
         return {}
+
+    def ends(self, epoch: int) -> bool:
+        """Whether the stage ends with an epoch that is logged, though it has more: by default it does not."""
+        return False
 
 
 class SearchReport(StageReport):
@@ -88,8 +110,41 @@ class SearchReport(StageReport):
         super().__init__(part.name, console, saves)
         self.part, self.probe = part, probe
 
+    def begin(self, state: Any, done: Done) -> tuple[Any, Done]:
+        state, reached = super().begin(state, done)
+        # Saved, but ended before it was gone back: there is no epoch to do.
+        return state, reached if self.call() is None else Done(self.part.end_epoch)
+
+    def ends(self, epoch: int) -> bool:
+        """Says so when RobustDARTS's rule calls; True where the recipe acts upon it."""
+        if self.saves is None or not self.part.search.instruments_every:
+            return False
+        found = rollback.called(self.saves.folder, self.part)
+        if found is not None and found.seen_at == epoch:
+            self.console.note(rollback.told(found, self.part.search))
+        return self.call() is not None
+
+    def call(self) -> EarlyStop | None:
+        """The call of the rule that ended the stage."""
+        return None if self.saves is None else rollback.acts(self.saves.folder, self.part)
+
     def keep(self, folder: RunFolder, epoch: int, state: SearchState) -> dict[str, Any]:
-        """Writes supernet, alphas and the genotype that they stand for; the log has the alphas.
+        """Writes the state and returns what the log says of it: alphas, multipliers, and what is measured."""
+        said: dict[str, Any] = {"alphas": self.write(folder, state)}
+        if state.duals:
+            said["duals"] = {name: float(dual["multiplier"]) for name, dual in state.duals.items()}
+        search = self.part.search
+        every = search.instruments_every
+        if self.probe is not None and every and (epoch + 1) % every == 0:
+            said["instruments"] = self._measured(self.probe, epoch, state)
+            # The largest: what one looks at.
+            said[rollback.EIGENVALUE] = said["instruments"]["eigenvalues"][-1]
+            if search.early_stop != "off":
+                rollback.keep(folder, epoch, every, state)
+        return said
+
+    def write(self, folder: RunFolder, state: SearchState) -> dict[str, Any]:
+        """Writes supernet, alphas and the genotype that they stand for; returns the alphas as the log has them.
 
         Those of a later stage are in the columns of the whole space: what an edge does not have any more is NaN, in the log
         null.
@@ -105,31 +160,20 @@ class SearchReport(StageReport):
         # Weights, or targets, choose after the last epoch: the strongest alphas stand for nothing.
         if not ESTIMATORS[self.part.search.estimator].selects and not self.part.search.has_targets:
             write_genotype(folder, genotype, self.part.space.name)
-        said: dict[str, Any] = {"alphas": {kind: _without_nan(alpha.tolist()) for kind, alpha in alphas.items()}}
-        if state.duals:
-            said["duals"] = {name: float(dual["multiplier"]) for name, dual in state.duals.items()}
-        every = self.part.search.instruments_every
-        if self.probe is not None and every and (epoch + 1) % every == 0:
-            said["instruments"] = self.probe(epoch, state)
-            said["hessian_eigenvalue"] = said["instruments"]["eigenvalues"][-1]  # The largest: what one looks at.
-            self._warn_of_a_rise(folder, epoch, said["hessian_eigenvalue"])
-        return said
+        return {kind: _without_nan(alpha.tolist()) for kind, alpha in alphas.items()}
 
-    def _warn_of_a_rise(self, folder: RunFolder, epoch: int, largest: float | None) -> None:
-        """Says so when RobustDARTS's rule would end the search; a run that is resumed reads what it measured before."""
-        records = read_lines(folder.path / LOG)[0] if (folder.path / LOG).exists() else []
-        before = {record["epoch"]: record["hessian_eigenvalue"] for record in records if "hessian_eigenvalue" in record}
-        before[epoch] = largest
-        if None in before.values():  # The Hessian was not finite there: the rule has nothing to say.
-            return
-        found = early_stop(list(before), list(before.values()), self.part.search.instruments_every)
-        if found is not None and found.seen_at == epoch:
-            self.console.note(
-                f"warning: the largest eigenvalue of the validation loss in the alphas is {found.ratio:.2f} times what it was "
-                f"{DELTA} measurements ago: DARTS's cells are known to collapse into skip connections after such a rise. "
-                f"RobustDARTS would keep the alphas of epoch {found.epoch}, which log.jsonl has; a stronger "
-                "--search.weight-decay, or an estimator such as sdarts_rs or drnas, keeps the curvature low."
-            )
+    def _measured(self, probe: Probe, epoch: int, state: SearchState) -> dict[str, Any]:
+        """What the instruments say; their seconds are told apart from the stage's."""
+        began, compiled = time.perf_counter(), probe.compiled
+        said = probe(epoch, state)
+        took, compiling = time.perf_counter() - began, 0.0
+        if compiled is None and probe.compiled is not None:
+            self._spent_compiling(probe.compiled)
+            compiling = probe.compiled.trace_seconds + probe.compiled.compile_seconds
+        if self.saves is not None:
+            self.saves.spent("instruments", took - compiling, False)
+        self._since += took
+        return said
 
 
 def _without_nan(values: Any) -> Any:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxnas import methods, searching
+from jaxnas import card, methods, rollback, searching
+from jaxnas.budget import Budget
 from jaxnas.choosing import choose, described, known_costs, within_targets
 from jaxnas.console import Console
 from jaxnas.data import Dataset
@@ -38,6 +39,7 @@ def check(recipe: Recipe, dataset: Dataset) -> None:
         whose parts do not go together, costs that are not known or targets that no network meets.
     """
     check_probed(recipe.search)
+    rollback.check_early_stop(recipe.search)
     parts = example_parts(recipe.search, recipe.seed)
     for part in parts:
         methods.build(part.search, part.space, 1)
@@ -76,10 +78,12 @@ def run(
     import_seconds: float,
     profile_folder: Path | None = None,
     mesh: Mesh | None = None,
+    budget: Budget | None = None,
 ) -> dict[str, Any]:
     """The whole run; returns what is written to ``result.json``. A folder for a profile gets one of the search.
 
-    The search is split over the devices of a mesh; what it found is trained on one.
+    The search is split over the devices of a mesh; what it found is trained on one. A budget, for a recipe as from
+    :func:`jaxnas.budget.for_budget`, decides the steps of the epochs; such a run cannot be resumed.
 
     In a folder that is resumed the run goes on from its last checkpoint. But for the seconds and what is timed, it then leaves
     the bytes of a run that was never interrupted.
@@ -95,31 +99,45 @@ def run(
     seconds = Seconds(imports=import_seconds)
     dataset, space = searching.search_data(recipe, dataset), recipe.search.build_space()
     network = searching.search_network(recipe.search, dataset)
-    config = _settled(folder, {CONFIG: {"recipe": name, **plain(recipe)}})
+    within = {} if budget is None else {"budget": {"minutes": budget.minutes}}
+    config = _settled(folder, {CONFIG: {"recipe": name, **plain(recipe), **within}})
     console.first_screen(name, recipe, dataset, space, network, mesh)
     for line in described(recipe.search, recipe.train, dataset, space):
         console.note(line)
 
-    with saving(folder, config, console.note) as saves:
+    about = card.of_search(name, recipe, dataset, space, within)
+    kept = card.Card(folder, about, 1 if mesh is None else mesh.size, import_seconds)
+    with saving(folder, config, console.note, kept.spent) as saves:
         if "found" not in saves.notes:
-            saves.notes["found"] = _search(name, recipe, dataset, network, console, saves, seconds, profile_folder, mesh)
+            how = (profile_folder, mesh, budget)
+            try:
+                saves.notes["found"] = _search(name, recipe, dataset, network, console, saves, seconds, *how)
+            except TargetMissed:
+                kept.finish(None, None, None)
+                raise
         found = saves.notes["found"]
         genotype, costs = from_text(found["genotype"]), found["report"].get("costs", {})
         console.genotype(genotype)
         console.costs(costs)
 
         rng = np.random.Generator(np.random.PCG64([recipe.seed, 1]))
-        random = within_targets(recipe.search, recipe.train, dataset, space, rng, recipe.random_cells)
+        number = 0 if recipe.only_search else recipe.random_cells
+        random = within_targets(recipe.search, recipe.train, dataset, space, rng, number)
         candidates = [("found", genotype)] + [(f"random {i}", genotype) for i, genotype in enumerate(random, start=1)]
+        if recipe.only_search:
+            saves.notes["rows"] = [{"cell": "found", "genotype": to_text(genotype)}]
         rows: list[dict[str, Any]] = saves.notes.setdefault("rows", [])
         for label, candidate in candidates[len(rows) :]:
-            rows.append(_train_row(label, candidate, recipe.training, dataset, console, saves, seconds))
+            rows.append(_train_row(label, candidate, recipe.training, dataset, console, saves, seconds, budget))
     for row, (_, candidate) in zip(rows, candidates, strict=True):
         costs = known_costs(recipe.search, recipe.train, dataset, space, candidate)
         row |= {"costs": costs} if costs else {}
     seconds.total = import_seconds + time.perf_counter() - start
     result = {**_result(name, recipe, space, rows, found["stages"], seconds), **found["report"]}
+    result |= {} if budget is None else {"budget": budget.report()}
     folder.write_json(RESULT, result)
+    kept.finish(rows[0]["genotype"], rows[0].get("test_accuracy"), rows[0].get("parameters"))
+    rollback.remove(folder)
     console.last_screen(result, folder)
     return result
 
@@ -142,20 +160,28 @@ def _search(
     seconds: Seconds,
     profile_folder: Path | None,
     mesh: Mesh | None,
+    budget: Budget | None,
 ) -> dict[str, Any]:
     """Searches and chooses: the genotype in words, what is reported of it, and the sizes of the stages."""
     began = time.perf_counter()
-    searched, state = searching.search_parts(recipe, dataset, network, console, saves, seconds, None, profile_folder, mesh)
+    searched, state = searching.search_parts(
+        recipe, dataset, network, console, saves, seconds, None, profile_folder, mesh, budget
+    )
     seconds.search = time.perf_counter() - began - seconds.trace - seconds.compile
+    began = time.perf_counter()
     try:
         chosen = choose(recipe, *searched[-1], dataset, state)
     except TargetMissed as missed:
         result = {"recipe": name, "missed": str(missed), **missed.report, "seconds": _rounded(seconds)}
         saves.folder.write_json(RESULT, result)
         raise
+    saves.spent("choice", time.perf_counter() - began, True)
     write_genotype(saves.folder, chosen.genotype, searched[0][0].space.name)
     stages = [{"supernet_parameters": network.parameters, "alphas": part.space.alphas} for part, network in searched]
-    return {"genotype": to_text(chosen.genotype), "report": chosen.report, "stages": stages}
+    report = chosen.report
+    if "early_stop" in saves.notes:
+        report = {**report, "early_stop": saves.notes["early_stop"]}
+    return {"genotype": to_text(chosen.genotype), "report": report, "stages": stages}
 
 
 def train_only(
@@ -178,7 +204,8 @@ def train_only(
     begun_with = _settled(folder, {CONFIG: config, GENOTYPE_JSON: to_json(genotype, training.family)})
     folder.write_text(GENOTYPE_TEXT, to_text(genotype) + "\n")
     console.note(to_text(genotype))
-    with saving(folder, begun_with, console.note) as saves:
+    kept = card.Card(folder, card.of_training(name, training, dataset, to_text(genotype)), imports=import_seconds)
+    with saving(folder, begun_with, console.note, kept.spent) as saves:
         row = _train_row("given", genotype, training, dataset, console, saves, seconds)
     seconds.total = import_seconds + time.perf_counter() - start
     result = {
@@ -189,6 +216,7 @@ def train_only(
         "seconds": _rounded(seconds),
     }
     folder.write_json(RESULT, result)
+    kept.finish(row["genotype"], row["test_accuracy"], row["parameters"])
     console.note(f"test accuracy {row['test_accuracy']:.2%}, {row['parameters']:,} parameters")
     console.files(folder)
     return result
@@ -202,11 +230,12 @@ def _train_row(
     console: Console,
     saves: Saves,
     seconds: Seconds,
+    budget: Budget | None = None,
 ) -> dict[str, Any]:
     """Trains one network and keeps the weights of all but the random ones."""
     began = time.perf_counter()
     folder, stage = saves.folder, f"train {label}"
-    trained = train(genotype, training.train, dataset, training.seed, StageReport(stage, console, saves))
+    trained = train(genotype, training.train, dataset, training.seed, StageReport(stage, console, saves), budget)
     elapsed = time.perf_counter() - began - trained.trace_seconds - trained.compile_seconds
     seconds.add_compilation(trained)
     seconds.train += elapsed

@@ -27,9 +27,12 @@ from jaxnas.whole_files import part_of, write_whole
 CONFIG, ENVIRONMENT, LOG, TIMING, RESULT = "config.json", "environment.json", "log.jsonl", "timing.jsonl", "result.json"
 GENOTYPE_JSON, GENOTYPE_TEXT = "genotype.json", "genotype.txt"
 ALPHAS, SUPERNET, NETWORK = "alphas.npz", "supernet.npz", "network.npz"
-REPORT = "report.html"
-FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, RESULT, GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, REPORT)
-CHECKPOINTS = "checkpoints"
+REPORT, CARD = "report.html", "card.json"
+ABANDONED = "abandoned.jsonl"
+"""Lines of the log of what a search went back behind, see :mod:`jaxnas.rollback`."""
+FILES = (CONFIG, ENVIRONMENT, LOG, TIMING, ABANDONED, RESULT, CARD)
+FILES += (GENOTYPE_JSON, GENOTYPE_TEXT, ALPHAS, SUPERNET, NETWORK, REPORT)
+CHECKPOINTS, ROLLBACK = "checkpoints", "rollback"
 
 
 class RunFolder:
@@ -76,8 +79,9 @@ class RunFolder:
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
                 part_of(self.path / name).unlink(missing_ok=True)
-            if (self.path / CHECKPOINTS).is_dir():
-                shutil.rmtree(self.path / CHECKPOINTS)
+            for name in (CHECKPOINTS, ROLLBACK):
+                if (self.path / name).is_dir():
+                    shutil.rmtree(self.path / name)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -145,17 +149,21 @@ def difference(before: Any, now: Any) -> str | None:
     'search.batch is 24, now it is 12'
     """
     missing = "missing"
-    old, new = (_fields(json.loads(json.dumps(document))) for document in (before, now))
+    old, new = (fields(json.loads(json.dumps(document))) for document in (before, now))
     differ = (name for name in old | new if old.get(name, missing) != new.get(name, missing))
     field = next(differ, None)
     return None if field is None else f"{field} is {old.get(field, missing)}, now it is {new.get(field, missing)}"
 
 
-def _fields(document: Any, prefix: str = "") -> dict[str, Any]:
-    """The values of nested JSON objects by their paths."""
+def fields(document: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of nested JSON objects by their paths.
+
+    >>> fields({"search": {"batch": 24}, "seed": 1})
+    {'search.batch': 24, 'seed': 1}
+    """
     if not isinstance(document, dict):
         return {prefix.removesuffix("."): document}
-    return {path: leaf for key, value in document.items() for path, leaf in _fields(value, f"{prefix}{key}.").items()}
+    return {path: leaf for key, value in document.items() for path, leaf in fields(value, f"{prefix}{key}.").items()}
 
 
 def flat_names(tree: Any) -> dict[str, Any]:
@@ -246,10 +254,11 @@ def read_json(path: Path) -> Any:
 
 
 def environment() -> dict[str, Any]:
-    """Date, device, versions and platform."""
+    """Date, devices, processor, versions and platform."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "processor": _processor(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -257,6 +266,15 @@ def environment() -> dict[str, Any]:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "arguments": sys.argv[1:],
     }
+
+
+def _processor() -> str | None:
+    """The name of the first processor, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
 
 
 def packages() -> dict[str, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,12 +16,20 @@ from jaxnas import leaving
 from jaxnas.checkpoints import Checkpoint, Checkpoints
 from jaxnas.errors import UserError
 from jaxnas.feeding import Done, NotFinite
-from jaxnas.run_folder import CHECKPOINTS, LOG, TIMING, RunFolder, difference, fitted, flat_arrays, packages
+from jaxnas.run_folder import ABANDONED, CHECKPOINTS, LOG, TIMING, RunFolder, difference, fitted, flat_arrays, packages
 
 FORMAT = 1
-LOGS = (LOG, TIMING)
+LOGS = (LOG, TIMING, ABANDONED)
 SECONDS = 600.0
 """So long after the last checkpoint another one is due within an epoch."""
+
+
+Spent = Callable[[str, float, bool], None]
+"""Is told on what seconds were spent, and whether to write that now; see :meth:`jaxnas.card.Card.spent`."""
+
+
+def _untold(what: str, seconds: float, now: bool) -> None:
+    """Of a run without a card."""
 
 
 class Saves:
@@ -33,6 +42,7 @@ class Saves:
       folder: the run's.
       begun_with: the documents that decide what the run does, by their names; a checkpoint of others is refused.
       note: is told what is damaged.
+      spent: is told what seconds were spent on.
 
     Attributes:
       folder: the run's.
@@ -42,8 +52,14 @@ class Saves:
       UserError: the last whole checkpoint is of another configuration, or of other versions; the message has the difference.
     """
 
-    def __init__(self, folder: RunFolder, begun_with: dict[str, Any], note: Callable[[str], None] = print) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: RunFolder,
+        begun_with: dict[str, Any],
+        note: Callable[[str], None] = print,
+        spent: Spent = _untold,
+    ) -> None:
+        self.folder, self.spent = folder, spent
         self.notes: dict[str, Any] = {}
         self._what = {"format": FORMAT, "packages": packages(), **begun_with}
         self._kept = Checkpoints(folder.path / CHECKPOINTS)
@@ -140,14 +156,16 @@ class Saves:
 
 
 @contextlib.contextmanager
-def saving(folder: RunFolder, begun_with: dict[str, Any], note: Callable[[str], None]) -> Iterator[Saves]:
+def saving(
+    folder: RunFolder, begun_with: dict[str, Any], note: Callable[[str], None], spent: Spent = _untold
+) -> Iterator[Saves]:
     """A :class:`Saves` that is closed in the end, and whose last checkpoint is named where numbers are not finite.
 
     Raises:
       UserError: as :class:`Saves`, and with that name.
     """
-    with leaving.resumable(str(folder.path)):
-        saves = Saves(folder, begun_with, note)
+    with leaving.resumable(f"jaxnas resume {shlex.quote(str(folder.path))}"):
+        saves = Saves(folder, begun_with, note, spent)
         try:
             yield saves
             saves.close()

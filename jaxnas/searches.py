@@ -25,6 +25,8 @@ NB201 = SearchRecipe(
     augmentation=CROP_AND_FLIP,
 )
 
+_ROBUST = dataclasses.replace(DARTS, space="s1", hypergradient="finite_difference", instruments_every=2)
+
 SEARCHES: dict[str, SearchRecipe] = {
     # exps/NAS-Bench-201-algos/GDAS.py with tau_max 10 and tau_min 0.1; search_cells.py, forward_gdas.
     "nb201-gdas": dataclasses.replace(NB201, estimator="gdas", temperature=10.0, temperature_end=0.1, epochs=250),
@@ -157,6 +159,11 @@ SEARCHES: dict[str, SearchRecipe] = {
     # xiangning-chen/SmoothDARTS at d3dbfed, sota/cnn/train_search.py: DARTS's values, a radius from 0.03 to 0.3.
     "sdarts-rs": dataclasses.replace(DARTS, estimator="sdarts_rs", radius=0.03, radius_end=0.3),
     "sdarts-adv": dataclasses.replace(DARTS, estimator="sdarts_adv", radius=0.03, radius_end=0.3),
+    # automl/RobustDARTS, src/search/args.py with --early_stop 1, and scripts/DARTS-ADA_search.sh: second order, measured every
+    # second epoch, a decay of 3e-4, 3e-3, 3e-2. There in S1 to S4, and measured after the even epochs, counted from 0, here
+    # after the odd ones.
+    "robust-darts-es": dataclasses.replace(_ROBUST, early_stop="end"),
+    "robust-darts-ada": dataclasses.replace(_ROBUST, early_stop="regularise"),
 }
 """What follows a paper's code, on CIFAR-10."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import numpy as np
 from jax import Array
 from jax.sharding import Mesh
 
-from jaxnas import estimators, methods
+from jaxnas import estimators, methods, rollback
 from jaxnas.bilevel import TRAIN_BATCH, VALID_BATCH, Loss, Method, Restage, SearchState, draw, initial_state, search_step
+from jaxnas.budget import Budget, pace
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Dataset, augment, with_shares
@@ -55,8 +57,8 @@ def search_network(recipe: SearchRecipe, dataset: Dataset, space: Space | None =
     return supernet(space, shape, recipe.share, recipe.dtype, recipe.rematerialise)
 
 
-Build = Callable[[SearchRecipe, Space, int], Method]
-"""From a recipe, its space and the steps of an epoch to a method."""
+Build = Callable[[SearchRecipe, Space, Any], Method]
+"""From a recipe, its space and the steps of an epoch, which may be traced, to a method."""
 
 
 def search_stage(
@@ -68,6 +70,7 @@ def search_stage(
     part: Part | None = None,
     state: SearchState | None = None,
     mesh: Mesh | None = None,
+    paced: bool = False,
 ) -> Stage:
     """A stage of the search alone, not yet run: all that decides its compiled step, with the shapes of the data.
 
@@ -80,6 +83,7 @@ def search_stage(
       part: the stage; the first by default.
       state: what it begins with, donated to its first step; drawn anew by default.
       mesh: devices that every batch is split over, see :func:`jaxnas.parallel.mesh_for`; one device by default.
+      paced: its program serves any number of steps an epoch (:class:`jaxnas.feeding.Stage`).
     """
     part = first_part(recipe.search) if part is None else part
     search, space = part.search, part.space
@@ -90,16 +94,24 @@ def search_stage(
     steps_per_epoch = steps_of_epoch(search, sizes["train"], sizes["valid"])
     if steps is not None:
         steps_per_epoch = min(steps, steps_per_epoch)
-    method, priced = build(search, space, steps_per_epoch), prices(search, recipe.train, dataset, space)
-    method = method if priced is None else priced.method(method, space)
+    priced = prices(search, recipe.train, dataset, space)
     axis = None if mesh is None else AXIS
 
     def loss_of(smoothing: float) -> Loss:
         return cross_entropy(network, smoothing, axis, search.micro_batches)
 
-    loss = loss_of(0.0)
-    # The weights' own loss only where it is another: one loss for both lets one piece of program serve both updates.
-    step = search_step(method, loss_of(search.label_smoothing) if search.label_smoothing else loss, loss)
+    def method_at(steps_per_epoch: Any) -> Method:
+        method = build(search, space, steps_per_epoch)
+        return method if priced is None else priced.method(method, space)
+
+    def step_at(steps_per_epoch: Any) -> Callable[..., tuple[SearchState, dict[str, Array]]]:
+        loss = loss_of(0.0)
+        # The weights' own loss only where it is another: one loss for both lets one piece of program serve both updates.
+        return search_step(
+            method_at(steps_per_epoch), loss_of(search.label_smoothing) if search.label_smoothing else loss, loss
+        )
+
+    step = step_at(steps_per_epoch)
 
     def key_of(purpose: int) -> Array:
         # Drawn anew at each call: the one in the state is donated to the first step.
@@ -110,7 +122,8 @@ def search_stage(
             return state
         weights, batch_statistics = network.init(key_of(0))
         alphas = estimators.start(search, space, key_of(1))
-        return initial_state(method, key_of(2), weights, alphas, batch_statistics, priced and priced.duals)
+        method, duals = method_at(steps_per_epoch), priced and priced.duals
+        return initial_state(method, key_of(2), weights, alphas, batch_statistics, duals)
 
     def data_step(
         state: SearchState, data: Any, train_indices: Array, valid_indices: Array
@@ -120,7 +133,8 @@ def search_stage(
             images = augment(key, data[half]["images"][indices], search.augmentation, dataset.mean, dataset.std, axis)
             return {"images": images, "labels": data[half]["labels"][indices]}
 
-        return step(state, batch("train", train_indices, TRAIN_BATCH), batch("valid", valid_indices, VALID_BATCH))
+        batches = batch("train", train_indices, TRAIN_BATCH), batch("valid", valid_indices, VALID_BATCH)
+        return (step_at(data["steps_per_epoch"]) if paced else step)(state, *batches)
 
     valid_batches = index_batches if search.valid_order == "shuffled" else fresh_batches
 
@@ -131,9 +145,11 @@ def search_stage(
             valid_batches(valid_key, sizes["valid"], search.batch, steps_per_epoch),
         )
 
-    data = {half: {"images": split.images, "labels": split.labels} for half, split in halves.items()}
+    data: dict[str, Any] = {half: {"images": split.images, "labels": split.labels} for half, split in halves.items()}
+    if paced:
+        data["steps_per_epoch"] = np.int32(steps_per_epoch)
     end = part.first_epoch + 1 if steps else part.end_epoch
-    return Stage(data_step, start, data, indices, end, steps_per_epoch, part.first_epoch, mesh)
+    return Stage(data_step, start, data, indices, end, steps_per_epoch, part.first_epoch, mesh, paced)
 
 
 def search_cell(
@@ -147,15 +163,27 @@ def search_cell(
     part: Part | None = None,
     state: SearchState | None = None,
     mesh: Mesh | None = None,
+    budget: Budget | None = None,
 ) -> tuple[SearchState, Compiled]:
     """Runs :func:`search_stage`, whose arguments it has: the state after the last step and the compiled program's seconds.
 
-    A folder for a profile gets one, see :func:`jaxnas.feeding.epochs_of_steps`.
+    A folder for a profile gets one, see :func:`jaxnas.feeding.epochs_of_steps`. A budget decides the steps of an epoch.
 
     Raises:
       UserError: a loss that is not finite.
     """
-    return epochs_of_steps(search_stage(recipe, dataset, network, steps, build, part, state, mesh), report, profile_folder)
+    if budget is None:
+        stage = search_stage(recipe, dataset, network, steps, build, part, state, mesh)
+        return epochs_of_steps(stage, report, profile_folder)
+    part = first_part(recipe.search) if part is None else part
+
+    def stage_of(steps_per_epoch: int) -> Stage:
+        search = dataclasses.replace(part.search, steps_per_epoch=steps_per_epoch)
+        own = dataclasses.replace(part, search=search)
+        return search_stage(recipe, dataset, network, None, build, own, state, mesh, paced=True)
+
+    steps_per_epoch, compiled = pace(stage_of(0), budget.search_steps)
+    return epochs_of_steps(stage_of(steps_per_epoch), report, profile_folder, compiled, budget.over)
 
 
 def restage(recipe: Recipe, dataset: Dataset, part: Part) -> Restage:
@@ -188,6 +216,7 @@ def search_parts(
     steps: int | None = None,
     profile_folder: Path | None = None,
     mesh: Mesh | None = None,
+    budget: Budget | None = None,
 ) -> tuple[list[tuple[Part, Network]], SearchState]:
     """Runs the stages of a search one after the other, each with a step of its own; those that a resumed run has behind it not.
 
@@ -198,6 +227,7 @@ def search_parts(
       seconds: those of compilation are added to it.
       profile_folder: gets a profile of the first stage.
       mesh: as of :func:`search_stage`.
+      budget: of time, for a recipe as from :func:`jaxnas.budget.for_budget`.
 
     Returns:
       The stages with their supernets, and the state after the last step.
@@ -218,16 +248,55 @@ def search_parts(
         searched.append((part, network))
         if number < len(ended):
             continue
-        probe = Probe(recipe, dataset, network, part) if part.search.instruments_every else None
-        report = SearchReport(console, saves, part, probe)
         profile = None if number else profile_folder
-        state, compiled = search_cell(
-            recipe, dataset, network, report, steps, profile_folder=profile, part=part, state=state, mesh=mesh
-        )
-        seconds.add_compilation(compiled)
-        if probe is not None and probe.compiled is not None:
-            seconds.add_compilation(probe.compiled)
+        how = (steps, profile, mesh, budget)
+        part, state = _search_part(recipe, dataset, network, console, saves, seconds, *how, part, state)
+        searched[-1] = part, network
         if number < len(recipe.search.next_stages):
             ended.append({kind: np.asarray(alpha).tolist() for kind, alpha in state.alphas.items()})
     assert state is not None
     return searched, state
+
+
+def _search_part(
+    recipe: Recipe,
+    dataset: Dataset,
+    network: Network,
+    console: Console,
+    saves: Saves | None,
+    seconds: Seconds,
+    steps: int | None,
+    profile_folder: Path | None,
+    mesh: Mesh | None,
+    budget: Budget | None,
+    part: Part,
+    state: SearchState | None,
+) -> tuple[Part, SearchState]:
+    """Runs one stage, and what follows of it each time that the early stop calls: it ends, or goes on from an earlier epoch.
+
+    Returns:
+      The stage as it ended, with the decay and the last epoch that it then had, and the state.
+    """
+    calls: list[dict[str, Any]] = []
+    if saves is not None and part.search.early_stop != "off":
+        calls = saves.notes.setdefault("early_stop", calls)
+    part = rollback.regularised(part, calls)
+    while True:
+        probe = Probe(recipe, dataset, network, part) if part.search.instruments_every else None
+        report = SearchReport(console, saves, part, probe)
+        how: dict[str, Any] = {"profile_folder": profile_folder, "mesh": mesh, "budget": budget}
+        state, compiled = search_cell(recipe, dataset, network, report, steps, part=part, state=state, **how)
+        seconds.add_compilation(compiled)
+        if probe is not None and probe.compiled is not None:
+            seconds.add_compilation(probe.compiled)
+        if (call := report.call()) is None:
+            return part, state
+        assert saves is not None  # Without a log nothing calls.
+        kept: SearchState = rollback.state_of(saves.folder, call.epoch, state)
+        ends = part.search.early_stop == "end"
+        calls.append({**dataclasses.asdict(call), "weight_decay": None if ends else rollback.raised(part.search)})
+        if ends:
+            report.write(saves.folder, kept)
+            return dataclasses.replace(part, end_epoch=call.epoch + 1), kept
+        rollback.cut(saves.folder, part.name, call.epoch)
+        part, state, profile_folder = rollback.regularised(part, calls), kept, None

@@ -184,12 +184,12 @@ def gathered(whole: CellSpace, alphas: Any) -> tuple[CellSpace, dict[str, Any]]:
 
 
 def steps_of_epoch(search: SearchRecipe, train: int, valid: int) -> int:
-    """The steps of an epoch, from the images of the two halves: the training half's, bounded by a shorter validation half where
-    that is gone through.
+    """The steps of an epoch: the recipe's, or from the images of the two halves, the training half's, bounded by a shorter
+    validation half where that is gone through.
 
     >>> steps_of_epoch(SearchRecipe(batch=10), train=100, valid=50)
     10
     >>> steps_of_epoch(SearchRecipe(batch=10, valid_order="shuffled"), train=100, valid=50)
     5
     """
-    return (min(train, valid) if search.valid_order == "shuffled" else train) // search.batch
+    return search.steps_per_epoch or (min(train, valid) if search.valid_order == "shuffled" else train) // search.batch

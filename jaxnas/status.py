@@ -61,6 +61,9 @@ def status(folder: Path) -> Status:
     """
     run = read_run(folder)
     stages = tuple(_stage(run, name, first, end) for name, first, end in _planned(run))
+    # An early stop leaves a stage before its last epoch: it is over when a later one has begun.
+    begun = max((i for i, stage in enumerate(stages) if stage.done), default=0)
+    stages = tuple(dataclasses.replace(one, epochs=one.done) if i < begun else one for i, one in enumerate(stages))
     finished = bool(run.result)
     return Status(run, stages, finished, 0.0 if finished else _left(stages))
 
@@ -73,6 +76,8 @@ def _planned(run: Run) -> Iterator[tuple[str, int, int]]:
         for _ in run.recipe.search.next_stages:
             part = next_part(run.recipe.search, part, part.space)
             yield part.name, part.first_epoch, part.end_epoch
+        if run.recipe.only_search:
+            return
         for label in ("found", *(f"random {i}" for i in range(1, run.recipe.random_cells + 1))):
             yield f"train {label}", 0, run.recipe.train.epochs
     elif run.recipe is not None:

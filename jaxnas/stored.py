@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
-from jaxnas.data import load
+from jaxnas.data import Dataset, centre_crop, load, normalise
 from jaxnas.derive import derive
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.estimators import ESTIMATORS, start
+from jaxnas.export import TrainedNetwork
 from jaxnas.recipes import MAIN, Recipe, Training, from_config
 from jaxnas.run_folder import ALPHAS, CONFIG, GENOTYPE_JSON, NETWORK, read_arrays, read_json
 from jaxnas.spaces import PUBLISHED, CellSpace, Genotype, Space, from_text, read
 from jaxnas.stages import gathered
-from jaxnas.training import compile_evaluation, network_of
+from jaxnas.training import compile_evaluation, network_of, shape_of
 from jaxnas.trainings import find
 
 RECIPE_OF_FAMILY = {"darts": MAIN, "nb201": "nb201-digits", "blocks": "blocks-digits"}
@@ -133,8 +136,27 @@ def test_accuracy(folder: Path, data_dir: Path | None) -> tuple[float, int]:
     """Accuracy of a run's trained network on the test split, and the number of its images.
 
     Raises:
+      UserError: as :func:`trained_network`.
+    """
+    trained, training, dataset = _trained(folder, data_dir)
+    network = network_of(trained.genotype, training.train, dataset)
+    crop = training.train.augmentation.resized_crop
+    evaluation = compile_evaluation(network, dataset.test, trained.weights, trained.statistics, dataset, crop)
+    return evaluation.call(trained.weights, trained.statistics), len(dataset.test.labels)
+
+
+def trained_network(folder: Path, data_dir: Path | None, count: int = 16) -> tuple[TrainedNetwork, np.ndarray]:
+    """A run's trained network, and the first training images as it gets them: float32 ``[count, H, W, 3]`` at most.
+
+    Raises:
       UserError: no run is there, or one without a trained network, or its files are damaged.
     """
+    trained, training, dataset = _trained(folder, data_dir)
+    images, crop = jnp.asarray(dataset.train.images[:count]), training.train.augmentation.resized_crop
+    return trained, np.asarray(normalise(centre_crop(images, crop) if crop else images, dataset.mean, dataset.std))
+
+
+def _trained(folder: Path, data_dir: Path | None) -> tuple[TrainedNetwork, Training, Dataset]:
     _, training = training_of(folder)
     genotype = genotype_of(folder)
     if not (folder / NETWORK).exists():
@@ -143,9 +165,17 @@ def test_accuracy(folder: Path, data_dir: Path | None) -> tuple[float, int]:
             f"Go on with: jaxnas resume {shlex.quote(str(folder))}"
         )
     dataset = load(training.dataset, data_dir)
-    network = network_of(genotype, training.train, dataset)
-    like: Any = dict(zip(("weights", "statistics"), jax.eval_shape(network.init, jax.random.key(0)), strict=True))
+    init = network_of(genotype, training.train, dataset).init
+    like: Any = dict(zip(("weights", "statistics"), jax.eval_shape(init, jax.random.key(0)), strict=True))
     arrays = read_arrays(folder / NETWORK, like)
-    crop = training.train.augmentation.resized_crop
-    evaluation = compile_evaluation(network, dataset.test, arrays["weights"], arrays["statistics"], dataset, crop)
-    return evaluation.call(arrays["weights"], arrays["statistics"]), len(dataset.test.labels)
+    trained = TrainedNetwork(
+        genotype,
+        shape_of(genotype, training.train, dataset),
+        arrays["weights"],
+        arrays["statistics"],
+        dataset.mean,
+        dataset.std,
+        dataset.class_names,
+        cropped=training.train.augmentation.resized_crop > 0,
+    )
+    return trained, training, dataset

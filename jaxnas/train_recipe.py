@@ -20,6 +20,7 @@ class TrainRecipe:
       template: the network's stem and auxiliary head: for small images, or for those of ImageNet (darts family).
       channels, cells: of the derived network (C and L, or N in the nb201 family); a genotype of family blocks has its own.
       epochs, batch: length.
+      steps_per_epoch: of each epoch, as of a search.
       schedule: of the learning rate: :func:`jaxnas.optimizers.cosine`, ``linear`` or ``exponential``.
       learning_rate: its highest value.
       learning_rate_end: cosine: the last value.
@@ -38,6 +39,7 @@ class TrainRecipe:
     channels: int = 36
     cells: int = 20
     epochs: int = 600
+    steps_per_epoch: int = 0
     batch: int = 96
     schedule: Literal["cosine", "linear", "exponential"] = "cosine"
     learning_rate: float = 0.025
@@ -59,7 +61,9 @@ class TrainRecipe:
         check_known(self)
         check_finite(self)
         check_positive(self, "channels", "cells", "epochs", "batch", "learning_rate", "learning_rate_factor")
-        check_not_negative(self, "learning_rate_end", "warmup_epochs", "weight_decay", "clip", "auxiliary_weight")
+        check_not_negative(
+            self, "learning_rate_end", "warmup_epochs", "weight_decay", "clip", "auxiliary_weight", "steps_per_epoch"
+        )
         check_below_one(self, "momentum", "label_smoothing", "drop_path", "dropout")
         if self.warmup_epochs and self.schedule == "exponential":
             raise UserError(f"warmup_epochs={self.warmup_epochs} needs schedule=cosine or linear, got exponential.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import optax
 from jax import Array, lax
 
+from jaxnas.budget import Budget, pace
 from jaxnas.compiling import Compiled, compile_ahead
 from jaxnas.data import Augmentation, Dataset, Split, augment, centre_crop, normalise
 from jaxnas.errors import UserError
@@ -78,6 +80,18 @@ def network_image_size(augmentation: Augmentation, dataset: Dataset) -> int:
     return crop or size
 
 
+def shape_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Shape | ChainShape:
+    """The size of the network that a recipe trains for a genotype.
+
+    Raises:
+      UserError: a size that a network or a crop cannot have.
+    """
+    size = network_image_size(recipe.augmentation, dataset)
+    if genotype.family == "blocks":
+        return ChainShape(dataset.classes, size)
+    return Shape(recipe.channels, recipe.cells, dataset.classes, size, template=recipe.template)
+
+
 def network_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Network:
     """The network that a recipe trains for a genotype.
 
@@ -91,15 +105,11 @@ def network_of(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset) -> Net
         )
     if genotype.family != "blocks" and recipe.dropout:
         raise UserError(f"Networks of family {genotype.family} have no dropout, but dropout={recipe.dropout}. Set it to 0.")
-    size = network_image_size(recipe.augmentation, dataset)
-    if genotype.family == "blocks":
-        return derived(genotype, ChainShape(dataset.classes, size))
-    shape = Shape(recipe.channels, recipe.cells, dataset.classes, size, template=recipe.template)
-    return derived(genotype, shape, auxiliary=recipe.auxiliary_weight > 0)
+    return derived(genotype, shape_of(genotype, recipe, dataset), auxiliary=recipe.auxiliary_weight > 0)
 
 
-def optimizer(recipe: TrainRecipe, steps_per_epoch: int) -> optax.GradientTransformation:
-    """SGD of a training recipe; without a clip where that is 0."""
+def optimizer(recipe: TrainRecipe, steps_per_epoch: Any) -> optax.GradientTransformation:
+    """SGD of a training recipe; without a clip where that is 0. The steps of an epoch may be traced, but for cosine by step."""
     start, epochs, warmup = recipe.learning_rate, recipe.epochs, recipe.warmup_epochs
     if recipe.schedule == "linear":
         rate = linear(start, epochs, steps_per_epoch, warmup)
@@ -121,7 +131,7 @@ def running_average(statistics: Any, moments: Any) -> Any:
 
 
 def train_step(
-    network: Network, recipe: TrainRecipe, steps_per_epoch: int, mean: Any, std: Any
+    network: Network, recipe: TrainRecipe, steps_per_epoch: Any, mean: Any, std: Any
 ) -> Callable[[TrainState, Any, Array], tuple[TrainState, dict[str, Array]]]:
     """The step ``(state, data, indices) -> (state, metrics)``: augmentation, loss with auxiliary head, update, averages."""
     update = optimizer(recipe, steps_per_epoch)
@@ -158,15 +168,9 @@ def train_step(
     return step
 
 
-def train(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset, seed: int, report: Report) -> Trained:
-    """Trains a genotype's network on the whole training set and measures it once, after the last epoch, on the test set.
-
-    Raises:
-      UserError: a batch larger than the training set, a network that cannot be built, a loss that is not finite.
-    """
-    check_batch(recipe.batch, len(dataset.train.labels), "training set")
-    network = network_of(genotype, recipe, dataset)
-    steps_per_epoch = len(dataset.train.labels) // recipe.batch
+def train_stage(network: Network, recipe: TrainRecipe, dataset: Dataset, seed: int, paced: bool = False) -> Stage:
+    """The training of a network as a stage, not yet run. Paced, its program serves any number of steps an epoch."""
+    size, steps_per_epoch = len(dataset.train.labels), recipe.steps_per_epoch or len(dataset.train.labels) // recipe.batch
     init_key, step_key, order_key = (jax.random.fold_in(jax.random.key(seed), purpose) for purpose in (10, 11, 12))
 
     def start() -> TrainState:
@@ -180,19 +184,46 @@ def train(genotype: Genotype, recipe: TrainRecipe, dataset: Dataset, seed: int, 
         )
 
     def indices(epoch: int) -> tuple[Array]:
-        key = jax.random.fold_in(order_key, epoch)
-        return (index_batches(key, len(dataset.train.labels), recipe.batch, steps_per_epoch),)
+        return (index_batches(jax.random.fold_in(order_key, epoch), size, recipe.batch, steps_per_epoch),)
 
-    data = {"images": dataset.train.images, "labels": dataset.train.labels}
-    step = train_step(network, recipe, steps_per_epoch, dataset.mean, dataset.std)
-    state, compiled = epochs_of_steps(Stage(step, start, data, indices, recipe.epochs, steps_per_epoch), report)
+    def paced_step(state: TrainState, data: Any, indices: Array) -> tuple[TrainState, dict[str, Array]]:
+        return train_step(network, recipe, data["steps_per_epoch"], dataset.mean, dataset.std)(state, data, indices)
+
+    data: dict[str, Any] = {"images": dataset.train.images, "labels": dataset.train.labels}
+    if paced:
+        data["steps_per_epoch"] = np.int32(steps_per_epoch)
+    step = paced_step if paced else train_step(network, recipe, steps_per_epoch, dataset.mean, dataset.std)
+    return Stage(step, start, data, indices, recipe.epochs, steps_per_epoch, paced=paced)
+
+
+def train(
+    genotype: Genotype, recipe: TrainRecipe, dataset: Dataset, seed: int, report: Report, budget: Budget | None = None
+) -> Trained:
+    """Trains a genotype's network on the whole training set and measures it once, after the last epoch, on the test set.
+
+    A budget decides the steps of an epoch; the recipe is then as from :func:`jaxnas.budget.for_budget`.
+
+    Raises:
+      UserError: a batch larger than the training set, a network that cannot be built, a loss that is not finite.
+    """
+    check_batch(recipe.batch, len(dataset.train.labels), "training set")
+    network = network_of(genotype, recipe, dataset)
+    if budget is None:
+        state, compiled = epochs_of_steps(train_stage(network, recipe, dataset, seed), report)
+    else:
+        steps, compiled = pace(train_stage(network, recipe, dataset, seed, paced=True), budget.train_steps)
+        stage = train_stage(network, dataclasses.replace(recipe, steps_per_epoch=steps), dataset, seed, paced=True)
+        state, compiled = epochs_of_steps(stage, report, compiled=compiled, over=budget.over)
     crop = recipe.augmentation.resized_crop
     evaluation = compile_evaluation(network, dataset.test, state.weights, state.statistics, dataset, crop)
+    began = time.perf_counter()
+    test_accuracy = evaluation.call(state.weights, state.statistics)
+    report.evaluated(evaluation, time.perf_counter() - began)
     return Trained(
         weights=state.weights,
         statistics=state.statistics,
         parameters=network.parameters,
-        test_accuracy=evaluation.call(state.weights, state.statistics),
+        test_accuracy=test_accuracy,
         trace_seconds=compiled.trace_seconds + evaluation.trace_seconds,
         compile_seconds=compiled.compile_seconds + evaluation.compile_seconds,
     )

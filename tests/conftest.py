@@ -87,6 +87,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def write_run() -> Callable[..., Path]:
     """Writes the folder of a search that never ran, in the real format: alphas and curves are made up, the rest is derived.
+    Its card says that the data were digits, whatever the recipe names.
 
     ``(folder, recipe, epochs=4, seed=0, measured=True, **changes of the recipe's search)``.
     """
@@ -94,6 +95,8 @@ def write_run() -> Callable[..., Path]:
 
     import numpy as np
 
+    from jaxnas import card
+    from jaxnas.data import load
     from jaxnas.derive import derive
     from jaxnas.recipes import find
     from jaxnas.run_folder import plain
@@ -146,6 +149,18 @@ def write_run() -> Callable[..., Path]:
         environment |= {"platform": "Linux x86_64", "packages": packages, "xla_flags": "", "arguments": ["search", name]}
         documents = {"config": {"recipe": name, **plain(recipe)}, "environment": environment, "result": result}
         documents["genotype"] = to_json(genotypes[0], space.name)
+        spent = {"trace": 9.0, "compile": 40.0, "search": 2.0 * epochs, "train found": 6.0, "evaluate": 0.5}
+        spent |= {f"train random {i}": 6.0 for i in (1, 2, 3)}
+        sessions = [{"date": environment["date"], "devices": 1, "seconds": spent, "wall_seconds": 72.0}]
+        documents["card"] = {
+            "format": 1,
+            **card.of_search(name, recipe, load("digits"), space),
+            "hardware": [card.hardware()],
+            "code": [card.code()],
+            "cost": {"whole": True, **card.cost(sessions)},
+            "result": {"genotype": rows[0]["genotype"], "accuracy": rows[0]["test_accuracy"], "parameters": 40000},
+        }
+        documents["card"]["unknown"] = dict.fromkeys(card.nulls(documents["card"]), "made up")
         for file, document in documents.items():
             (folder / f"{file}.json").write_text(json.dumps(document, indent=2) + "\n")
         for file, records in (("log", log), ("timing", timing)):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jaxnas import candidates
+from jaxnas import candidates, card
 from jaxnas.blackbox import AskTell, regularised_evolution, successive_halving
 from jaxnas.candidates import Job, Search, cardinality_of, genotype_of, of_halves, search, trained
 from jaxnas.console import Console
@@ -43,6 +43,9 @@ class Trainer:
             "budget": job.trial.budget,
             "genotype": to_text(job.genotype),
             "epochs": job.training.train.epochs,
+            "seconds": 2.5,
+            "trace_seconds": 0.5,
+            "compile_seconds": 1.0,
         }
         job.folder.mkdir(parents=True)
         (job.folder / "result.json").write_text(json.dumps({**result, "validation_accuracy": value}))
@@ -86,6 +89,12 @@ def test_a_search_that_was_ended_goes_on_as_if_it_had_not(tmp_path: Path, search
         left = [(tmp_path / run / "candidates" / name / "result.json").read_bytes() for run in ("whole", "ended")]
         assert left[0] == left[1]
     assert searched(tmp_path / "ended", what, Trainer(end_after=0), resume=True) == found  # All is there: nothing is trained.
+    for run, sessions in (("whole", 1), ("ended", 3)):
+        kept = card.read(tmp_path / run)
+        assert kept["cost"]["device_seconds"]["candidates"] == len(folders[0])  # 2.5 seconds each, less 1.5 of compilation.
+        assert kept["cost"]["compile_seconds"] == {"trace": 0.5 * len(folders[0]), "compile": 1.0 * len(folders[0])}
+        assert len(kept["cost"]["sessions"]) == sessions
+        assert kept["result"]["genotype"] == found["found"]["genotype"]
 
 
 def test_halving_trains_few_for_longer_and_ends_with_the_best_of_those(tmp_path: Path) -> None:

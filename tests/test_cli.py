@@ -118,7 +118,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "searchers into a file": (["baselines", "--table", "nope.csv", "--out", "../file"], "../file is a file, not a folder."),
     "unknown searcher": (["blackbox", "--searcher", "evolutoin"], "Did you mean evolution?"),
     "budgets of a searcher that has one": (["blackbox", "--epochs", "1", "2"], "are of successive halving, not of evolution."),
-    "no black-box search to go on with": (["blackbox", "--resume"], "holds no run that could go on."),
+    "a former option": (["blackbox", "--resume"], "goes on with: jaxnas resume RUN"),
     "candidates of no epochs": (["blackbox", "--epochs", "0"], "epochs are positive numbers, got [0]."),
     "plan of no recipe": (["plan", "dart-digits"], "Unknown recipe 'dart-digits'. Did you mean darts-digits?"),
     "plan of no data set": (["plan", "--dataset", "cifr10"], "Did you mean cifar10?"),
@@ -311,7 +311,7 @@ def test_a_run_that_was_asked_to_leave_says_how_to_go_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def left(*_: object) -> None:
-        with leaving.resumable("runs/my run"):
+        with leaving.resumable("jaxnas resume 'runs/my run'"):
             raise leaving.Left(f"Left. {leaving.how_to_resume()}")
 
     monkeypatch.setattr(run, "run", left)

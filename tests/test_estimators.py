@@ -176,9 +176,7 @@ def test_the_order_of_the_candidates_does_not_matter(variant: str) -> None:
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("hypergradient", TAKES_SECOND_DERIVATIVES)
 def test_pairs_of_estimator_and_hypergradient(estimator: str, hypergradient: Any) -> None:
-    recipe = (
-        SearchRecipe(space="nb201", estimator="enas") if estimator == "enas" else recipe_of(estimator)
-    )
+    recipe = SearchRecipe(space="nb201", estimator="enas") if estimator == "enas" else recipe_of(estimator)
     recipe = dataclasses.replace(recipe, hypergradient=hypergradient)
     smooth = estimator in ("softmax", "snas", "pc_darts", "drnas")
     if smooth or hypergradient == "first_order":

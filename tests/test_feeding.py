@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -38,6 +39,14 @@ def test_index_batches_go_through_the_split_once() -> None:
     np.testing.assert_array_equal(index_batches(jax.random.key(0), 10, 5, 2).ravel()[:9], batches.ravel())
     assert sorted(np.ravel(index_batches(jax.random.key(0), 10, 5, 2))) == list(range(10))
     assert (np.asarray(index_batches(jax.random.key(1), 10, 3, 3)) != batches).any()
+
+
+@pytest.mark.quick
+def test_index_batches_of_more_than_a_split_go_through_it_again() -> None:
+    batches = np.asarray(index_batches(jax.random.key(0), 10, 3, 8))
+    passes = [batches[:3], batches[3:6]]
+    assert batches.shape == (8, 3) and all(len(set(one.ravel())) == 9 for one in passes)
+    assert (passes[0] != passes[1]).any() and len(set(batches[6:].ravel())) == 6
 
 
 def test_fresh_batches_are_drawn_anew_without_repeats_within() -> None:
@@ -86,7 +95,7 @@ def rows() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 50, size=(EPOCHS, STEPS, BATCH))
 
 
-def run(loss: Any, report: Recorder) -> dict[str, Array]:
+def run(loss: Any, report: Recorder, over: Callable[[], bool] = lambda: False) -> dict[str, Array]:
     """A step that writes down the images it was given; ``loss`` is a function of the step and the images."""
 
     def start() -> dict[str, Array]:
@@ -102,7 +111,7 @@ def run(loss: Any, report: Recorder) -> dict[str, Array]:
     def indices(epoch: int) -> tuple[Array, Array]:
         return jnp.asarray(rows()[epoch]), jnp.asarray(49 - rows()[epoch])
 
-    state, compiled = epochs_of_steps(Stage(step, start, np.arange(50) * 10, indices, EPOCHS, STEPS), report)
+    state, compiled = epochs_of_steps(Stage(step, start, np.arange(50) * 10, indices, EPOCHS, STEPS), report, over=over)
     assert report.compilations == [compiled]
     return state
 
@@ -129,6 +138,16 @@ def test_every_step_of_every_epoch_runs_once_in_order() -> None:
     assert told == [(epoch, EPOCHS, step, STEPS) for epoch in range(EPOCHS) for step in (STEPS_PER_DISPATCH, STEPS)]
     so_far = expected[:STEPS_PER_DISPATCH]
     assert report.progressed[0][-1]["train_loss"] == pytest.approx(so_far[:, 0].mean(), rel=1e-6)
+
+
+@pytest.mark.quick
+def test_when_its_time_is_over_the_epoch_that_has_begun_is_the_last() -> None:
+    report = Recorder()
+    state = run(lambda step, images: images[0] * 1.0, report, over=iter([False, False, True]).__next__)
+    assert int(state["step"]) == STEPS + STEPS_PER_DISPATCH
+    # It is told like any other, with what it came to: a run's files are whole.
+    assert [(epoch, step) for epoch, _, _, step in report.epochs] == [(0, STEPS), (1, STEPS + STEPS_PER_DISPATCH)]
+    assert report.places[-1] == (2, 0, STEPS + STEPS_PER_DISPATCH)
 
 
 def test_a_stage_goes_on_from_every_place_that_it_reached() -> None:

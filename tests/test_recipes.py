@@ -39,6 +39,7 @@ DARTS_SEARCH = {
     "clip": 5.0,
     "augmentation": CROP_AND_FLIP,
 }
+ROBUST_SEARCH = {**DARTS_SEARCH, "space": "s1", "hypergradient": "finite_difference", "instruments_every": 2}
 DARTS_TRAIN = {
     "channels": 36,
     "cells": 20,
@@ -220,6 +221,12 @@ PUBLISHED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     # xiangning-chen/SmoothDARTS, sota/cnn/train_search.py.
     "sdarts-rs": ({**DARTS_SEARCH, "estimator": "sdarts_rs", "radius": 0.03, "radius_end": 0.3}, DARTS_TRAIN),
     "sdarts-adv": ({**DARTS_SEARCH, "estimator": "sdarts_adv", "radius": 0.03, "radius_end": 0.3}, DARTS_TRAIN),
+    # automl/RobustDARTS, src/search/args.py, scripts/DARTS-ADA_search.sh.
+    "robust-darts-es": ({**ROBUST_SEARCH, "early_stop": "end"}, DARTS_TRAIN),
+    "robust-darts-ada": (
+        {**ROBUST_SEARCH, "early_stop": "regularise", "decay_factor": 10.0, "decay_limit": 0.03},
+        DARTS_TRAIN,
+    ),
 }
 
 
@@ -436,7 +443,7 @@ CONFIGS = {
     "stage is no object": changed(search=3),
     "stage is a text": changed(train="abc"),
     "field of another version": changed(search={**plain(RECIPES[MAIN].search), "annealing": 1.0}),
-    "field unknown": changed(budget=3),
+    "field unknown": changed(fuel=3),
     "text for a number": changed(train={**plain(RECIPES[MAIN].train), "epochs": "many"}),
     "stages are a number": changed(search={**plain(RECIPES[MAIN].search), "next_stages": 3}),
     "stage of another version": changed(search={**plain(RECIPES[MAIN].search), "next_stages": [{"depth": 3}]}),
@@ -448,3 +455,7 @@ CONFIGS = {
 def test_a_config_that_does_not_fit(case: str) -> None:
     with pytest.raises(UserError, match="config.json does not fit this version"):
         from_config(CONFIGS[case])
+
+
+def test_a_config_says_what_a_run_was_given_besides_its_recipe() -> None:
+    assert from_config(changed(recipe=MAIN, budget={"minutes": 2.0})) == RECIPES[MAIN]

@@ -81,5 +81,5 @@ def test_outsiders_import_from_a_folders_init() -> None:
     assert inside == FROM_FILES
 
 
-def test_only_the_networks_import_flax() -> None:
-    assert {room for room, _, names in files() if any(name.split(".")[0] == "flax" for name in names)} == {"nets"}
+def test_only_the_networks_and_their_exports_import_flax() -> None:
+    assert {room for room, _, names in files() if any(name.split(".")[0] == "flax" for name in names)} == {"nets", "export"}

@@ -29,10 +29,11 @@ from jaxnas.nets import Network
 from jaxnas.recipes import RECIPES, Recipe, find, from_config
 from jaxnas.relaxations import initial_alphas
 from jaxnas.reports import SearchReport, StageReport
-from jaxnas.run_folder import CHECKPOINTS, FILES, REPORT, RunFolder
+from jaxnas.run_folder import ABANDONED, CHECKPOINTS, FILES, REPORT, RunFolder
 from jaxnas.saves import Saves
 from jaxnas.spaces import check_fits, darts, from_text, nb201, random_genotype, read
 from jaxnas.stages import first_part
+from jaxnas.status import status
 from jaxnas.training import Trained
 
 TINY = (
@@ -40,7 +41,7 @@ TINY = (
     "--train.channels 2 --train.epochs 2 --train.batch 640 --random-cells 0 --seed 5"
 ).split()
 
-SEARCH_FILES = [*FILES, CHECKPOINTS]
+SEARCH_FILES = [*(name for name in FILES if name != ABANDONED), CHECKPOINTS]
 
 
 def call(*arguments: str) -> str:
@@ -195,7 +196,7 @@ def test_random_cells_are_trained_alike_and_summarised(tmp_path: Path, monkeypat
     trained = []
     accuracies = [0.9, 0.7, 0.8, 0.85]
 
-    def train(genotype: Any, recipe: Any, dataset: Any, seed: int, report: Any) -> Trained:
+    def train(genotype: Any, recipe: Any, dataset: Any, seed: int, *_: Any) -> Trained:
         trained.append((genotype, recipe, seed))
         tree = {"w": jnp.full(2, len(trained))}
         return Trained(tree, {"mean": jnp.zeros(1)}, 100 + len(trained), accuracies[len(trained) - 1], 0.5, 1.5)
@@ -223,6 +224,26 @@ def test_one_random_cell_has_no_deviation(tmp_path: Path, monkeypatch: pytest.Mo
     assert result["random_std"] is None
 
 
+def test_a_search_alone_trains_nothing_and_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the command, but for the steps; resumed it stays as it is."""
+    monkeypatch.setattr(searching, "search_cell", search_without_steps)
+    folder = tmp_path / "run"
+    printed = call(*TINY, "--only-search", "--out", str(folder))
+    assert "network   not trained" in printed
+    assert printed.splitlines()[-1] == f"next:  jaxnas train {folder}"
+    result = json.loads((folder / "result.json").read_text())
+    assert result["found"] == {"cell": "found", "genotype": (folder / "genotype.txt").read_text().strip()}
+    assert (result["random"], result["random_mean"], result["seconds"]["train"]) == ([], None, 0.0)
+    assert not (folder / "network.npz").exists()
+    assert [line["stage"] for line in lines(folder / "log.jsonl")] == ["search"]
+    assert status(folder).finished
+    assert [(stage.name, stage.done) for stage in status(folder).stages] == [("search", 1)]
+    resumed = call("resume", str(folder))
+    assert "is finished: nothing is left to do" in resumed
+    assert resumed.splitlines()[-1] == f"next:  jaxnas train {folder}"
+    assert re.search(r"run +nb201-digits +5 +done", call("list", str(tmp_path)))
+
+
 def test_what_a_search_found_survives_a_failed_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def train(*_: Any) -> Trained:
         raise UserError("The training loss became nan.")
@@ -230,7 +251,7 @@ def test_what_a_search_found_survives_a_failed_training(tmp_path: Path, monkeypa
     with pytest.raises(UserError, match="became nan"):
         run_with_stubs(tmp_path, monkeypatch, train, random_cells=0)
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == set(FILES) - {"network.npz", "result.json", REPORT}
+    assert files == set(FILES) - {"network.npz", "result.json", ABANDONED, REPORT}
     assert call("derive", str(tmp_path)) == (tmp_path / "genotype.txt").read_text()
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import pytest
 from jax import Array
 
-from jaxnas import feeding, leaving, run, searching, training
+from jaxnas import card, feeding, leaving, run, searching, training
 from jaxnas.bilevel import SearchState, search_step
 from jaxnas.checkpoints import Checkpoints
 from jaxnas.commands.resume import resumed
@@ -163,6 +163,13 @@ def test_a_search_that_leaves_again_and_again(uninterrupted: Any, tmp_path: Path
     assert "train found: resumed after epoch 1, step 0" in go_on(folder)
     assert left_by(folder) == uninterrupted(NAME)
     assert "nothing is left to do" in go_on(folder)
+    kept = card.read(folder)
+    first, second, third = (session["seconds"] for session in kept["cost"]["sessions"])
+    assert first["search"] > 0 < second["search"] and "search" not in third and third["train found"] > 0 < third["evaluate"]
+    every = [item for session in (first, second, third) for item in session.items()]
+    total = sum(seconds for name, seconds in every if name not in card.COMPILING)
+    assert kept["cost"]["device_seconds"]["total"] == pytest.approx(total, abs=0.01) and kept["cost"]["whole"]
+    assert kept["result"]["accuracy"] == json.loads((folder / "result.json").read_text())["found"]["test_accuracy"]
 
 
 @pytest.mark.slow

@@ -17,10 +17,12 @@ VERBS = (
     "draw",
     "report",
     "compare",
+    "card",
     "status",
     "list",
     "train",
     "evaluate",
+    "export",
     "trust",
     "profile",
     "latency",
@@ -29,4 +31,5 @@ VERBS = (
     "data",
     "doctor",
     "verify",
+    "reproduce",
 )

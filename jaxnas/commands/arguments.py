@@ -61,8 +61,36 @@ def evaluate_command(folder: Path, data_dir: Path | None) -> str:
     >>> evaluate_command(Path("runs/my cell"), None)
     "jaxnas evaluate 'runs/my cell'"
     """
+    return _of_run("evaluate", folder, data_dir)
+
+
+def next_command(folder: Path, data_dir: Path | None, trained: bool) -> str:
+    """What to type once a run is done: the test accuracy of its network, or the training of it where nothing was trained.
+
+    >>> next_command(Path("runs/mine"), None, trained=False)
+    'jaxnas train runs/mine'
+    """
+    return evaluate_command(folder, data_dir) if trained else _of_run("train", folder, data_dir)
+
+
+def _of_run(verb: str, folder: Path, data_dir: Path | None) -> str:
     data = [] if data_dir is None else ["--data-dir", str(data_dir)]
-    return shlex.join(["jaxnas", "evaluate", str(folder), *data])
+    return shlex.join(["jaxnas", verb, str(folder), *data])
+
+
+def check_trained(recipe: Recipe, verb: str) -> None:
+    """Refuses searches whose networks a verb would compare, but that train none.
+
+    Raises:
+      UserError: the recipe only searches.
+
+    >>> from jaxnas.recipe import Recipe
+    >>> check_trained(Recipe(only_search=True), "sweep")
+    Traceback (most recent call last):
+    jaxnas.errors.UserError: jaxnas sweep compares what its searches' networks learn: leave out --only-search.
+    """
+    if recipe.only_search:
+        raise UserError(f"jaxnas {verb} compares what its searches' networks learn: leave out --only-search.")
 
 
 def with_target(recipe: Recipe, table: Path | None, milliseconds: float | None) -> Recipe:

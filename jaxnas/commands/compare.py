@@ -10,8 +10,7 @@ import tyro
 from jaxnas.commands.arguments import JsonTarget, parse
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.output_file import check_output, write_output
-from jaxnas.commands.report import is_ours
-from jaxnas.report import comparison, read_run, to_html
+from jaxnas.report import comparison, is_ours, read_run, to_html
 
 
 def main(arguments: list[str]) -> int:

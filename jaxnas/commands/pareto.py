@@ -11,7 +11,7 @@ import tyro
 
 from jaxnas import pareto, recipes, run
 from jaxnas.choosing import extremes_of
-from jaxnas.commands.arguments import JsonTarget, parse, recipe_first, take_name
+from jaxnas.commands.arguments import JsonTarget, check_trained, parse, recipe_first, take_name
 from jaxnas.commands.json_output import json_output, to_text
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -72,8 +72,9 @@ def at_target(recipe: recipes.Recipe, cost: str, table: Path | None, target: flo
     """The recipe with a target for one cost.
 
     Raises:
-      UserError: a latency without a table, or a table for another cost.
+      UserError: a latency without a table, or a table for another cost, or a recipe that only searches.
     """
+    check_trained(recipe, "pareto")
     if (cost == "latency") != (table is not None):
         raise UserError(f"--cost {cost} {'needs' if table is None else 'takes no'} --latency-table.")
     changes: dict[str, Any] = {"form": "target", "target": target} | ({} if table is None else {"table": str(table)})

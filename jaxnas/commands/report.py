@@ -10,7 +10,7 @@ import tyro
 from jaxnas.commands.arguments import JsonTarget, parse
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.output_file import check_output, write_output
-from jaxnas.report import GENERATOR, read_run, report, to_html
+from jaxnas.report import is_ours, read_run, report, to_html
 from jaxnas.run_folder import REPORT
 
 
@@ -53,11 +53,3 @@ def write_report(run: Path, out: Path | None = None, overwrite: bool = False) ->
     page = report(found)
     write_output(path, to_html(page).encode())
     return path, list(page.problems)
-
-
-def is_ours(path: Path) -> bool:
-    """Whether a page of jaxnas stands there, which a newer one may replace."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return GENERATOR.encode() in file.read(2000)

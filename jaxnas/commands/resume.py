@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from jaxnas import parallel, run, stored
-from jaxnas.commands import STARTED
-from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name
+from jaxnas import candidates, parallel, run, stored
+from jaxnas.commands import STARTED, blackbox
+from jaxnas.commands.arguments import JsonTarget, next_command, parse, take_name
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -19,7 +19,7 @@ from jaxnas.run_folder import RESULT, RunFolder, read_json
 
 
 def main(arguments: list[str]) -> int:
-    """Goes on with a search or a training; the JSON is the run's ``result.json``."""
+    """Goes on with a search, a training or a black-box search; the JSON is the run's ``result.json``."""
     path, rest = take_name(arguments)
     if path is None and not {"-h", "--help"} & set(rest):
         raise UserError("jaxnas resume needs the folder of a run, before all options.")
@@ -34,13 +34,16 @@ def main(arguments: list[str]) -> int:
         """
         assert path is not None
         with json_output(json) as write, Console() as console:
-            write(resumed(Path(path), data_dir, console, time.perf_counter() - STARTED, devices))
-            console.note(f"next:  {evaluate_command(Path(path), data_dir)}")
+            result = resumed(Path(path), data_dir, console, time.perf_counter() - STARTED, devices)
+            write(result)
+            trained = "test_accuracy" in result.get("found", result.get("given", {}))
+            console.note(f"next:  {next_command(Path(path), data_dir, trained)}")
         return 0
 
     about = (
-        "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left. Its "
-        "configuration is in its folder. A run that is finished is left as it is."
+        "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left; "
+        "with a black-box search from its finished candidates. The configuration is in the folder. A run that is finished is "
+        "left as it is."
     )
     return parse(resume, rest, "resume RUN", about)
 
@@ -62,6 +65,9 @@ def resumed(
             raise TargetMissed(result["missed"], result)
         console.note(f"{path} is finished: nothing is left to do.")
         return result
+    if isinstance(recipe, Training) and (what := candidates.begun(path)) is not None:
+        blackbox.check(name, recipe, data_dir)
+        return blackbox.searched(name, what, recipe, data_dir, folder, console)
     if isinstance(recipe, Training):
         genotype, dataset = stored.genotype_of(path), load(recipe.dataset, data_dir)
         run.check_training(genotype, recipe, dataset)

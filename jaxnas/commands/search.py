@@ -11,7 +11,7 @@ import tyro
 
 from jaxnas import parallel, profiling, recipes, run
 from jaxnas.commands import STARTED
-from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, recipe_first, take_name, with_target
+from jaxnas.commands.arguments import JsonTarget, next_command, parse, recipe_first, take_name, with_target
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> int:
                 with reported(folder, console):
                     write(run.run(name, recipe, dataset, folder, console, import_seconds, profile, mesh))
                 _profiled(profile, console)
-                console.note(f"next:  {evaluate_command(folder.path, data_dir)}")
+                console.note(f"next:  {next_command(folder.path, data_dir, not recipe.only_search)}")
         return 0
 
     about = f"Search with the recipe {name}. Recipes: {', '.join(recipes.RECIPES)}."

@@ -7,15 +7,17 @@ import dataclasses
 import io
 import itertools
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import jax
 import rich.table
 import tyro
 
 from jaxnas import leaving, parallel, recipes, run
-from jaxnas.commands.arguments import JsonTarget, parse, recipe_first, take_name
+from jaxnas.commands import sweep_ray
+from jaxnas.commands.arguments import JsonTarget, check_trained, parse, recipe_first, take_name
 from jaxnas.commands.json_output import json_output, to_text
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -25,6 +27,12 @@ from jaxnas.run_folder import CONFIG, RESULT, RunFolder, difference, plain, read
 from jaxnas.whole_files import write_whole
 
 JSON = "sweep.json"
+
+Outcome = dict[str, Any] | str
+"""What a run's ``result.json`` has, or why there is none."""
+
+Go = Callable[[dict[Path, recipes.Recipe]], Iterator[tuple[Path, Outcome]]]
+"""Begins the runs that are to be in these folders, or goes on with them; tells the outcome of each."""
 
 
 def main(arguments: list[str]) -> int:
@@ -39,6 +47,9 @@ def main(arguments: list[str]) -> int:
         set: tuple[str, ...] = (),
         data_dir: Path | None = None,
         out: Path | None = None,
+        ray: str | None = None,
+        ray_cpus: float = 1.0,
+        ray_gpus: float = 0.0,
         json: JsonTarget = None,
     ) -> int:
         """Search with every seed and every combination of settings.
@@ -49,15 +60,26 @@ def main(arguments: list[str]) -> int:
           set: KEY=VALUE,VALUE of an option of the recipe: a search for each of the values (search.batch=32,64).
           data_dir: folder of the dataset's official files.
           out: the folder of the runs, runs/sweep-RECIPE by default. What is finished there is kept, what was ended goes on.
+          ray: search on a Ray cluster, several at a time: HOST:PORT, auto for the one that this machine is of, or local for one
+            on this machine alone, which ends with the sweep. All its machines have jaxnas, and see this folder, --out and the
+            data under the same paths: storage that they share. A search whose worker dies goes on from its checkpoint.
+          ray_cpus: processors that Ray reserves for each search.
+          ray_gpus: accelerators that it gives to each.
         """
         folder = out or Path("runs") / f"sweep-{name}"
         wanted = searches(recipe, seeds, settings(set))
-        with json_output(json) as write:
-            dataset = load(recipe.dataset, data_dir)
-            for one in wanted.values():
-                run.check(one, dataset)
-            with Console() as console:
-                result = _all_runs(name, wanted, dataset, folder, console)
+        cluster = None if ray is None else sweep_ray.Cluster(ray, ray_cpus, ray_gpus)
+        with json_output(json) as write, Console() as console, contextlib.ExitStack() as connected:
+            if cluster is None:
+                dataset = _checked(wanted, load(recipe.dataset, data_dir))
+                go = _in_turn(name, dataset, console)
+            else:
+                # This process only waits: it must not hold the accelerator that a worker on this machine is given.
+                jax.config.update("jax_platforms", "cpu")
+                client = connected.enter_context(sweep_ray.joined(cluster))
+                _checked(wanted, load(recipe.dataset, data_dir))
+                go = on_ray(name, lambda runs: sweep_ray.search(client, cluster, runs, data_dir, folder, console.note))
+            result = all_runs(name, wanted, folder, console, go)
             write(result)
         return 1 if result["failed"] else 0
 
@@ -94,7 +116,7 @@ def searches(
     """The recipe of each search, by its setting in words and its seed.
 
     Raises:
-      UserError: an unknown option, or a value that is none of it.
+      UserError: an unknown option, a value that is none of it, or searches that train nothing.
 
     >>> from jaxnas.recipes import find
     >>> [(words, seed, one.search.batch) for (words, seed), one in
@@ -111,28 +133,25 @@ def searches(
         except SystemExit as end:
             words = " ".join("".join(c for c in said.getvalue() if c not in "│╭╮╰╯─").split())
             raise UserError(f"--set {' '.join(f'{key}={value}' for key, value in combination)}: {words}") from end
+        check_trained(one, "sweep")
         setting = " ".join(f"{key}={value}" for key, value in combination)
         found |= {(setting, seed): dataclasses.replace(one, seed=seed) for seed in seeds}
     return found
 
 
-def _all_runs(
-    name: str, wanted: dict[tuple[str, int], recipes.Recipe], dataset: Dataset, folder: Path, console: Console
+def all_runs(
+    name: str, wanted: dict[tuple[str, int], recipes.Recipe], folder: Path, console: Console, go: Go
 ) -> dict[str, Any]:
-    """Runs what is not finished, one after the other; a search that fails is said and stops nothing."""
+    """Runs what is not finished; a search that fails is said and stops nothing."""
+    keys = {folder / f"{setting} seed={seed}".strip().replace(" ", "-"): (setting, seed) for setting, seed in wanted}
+    outcomes = dict(go({path: wanted[key] for path, key in keys.items()}))
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
-    for (setting, seed), recipe in wanted.items():
-        path = folder / f"{setting} seed={seed}".strip().replace(" ", "-")
-        console.note(f"\n{path}")
-        try:
-            found = _one_run(name, recipe, dataset, path, console)
-        except (UserError, TargetMissed) as error:
-            console.note(f"failed: {error}")
-            failed.append({"setting": setting, "seed": seed, "why": str(error)})
+    for path, (setting, seed) in keys.items():
+        found = outcomes[path]
+        if isinstance(found, str):
+            failed.append({"setting": setting, "seed": seed, "why": found})
             continue
-        except leaving.Left as left:
-            raise leaving.Left(f"{left} Or repeat the sweep's command: what is finished is kept.") from left
         row = {"setting": setting, "seed": seed, "run": path.name, "test_accuracy": found["found"]["test_accuracy"]}
         rows.append({**row, "random_mean": found["random_mean"], "genotype": found["found"]["genotype"]})
     result = {"recipe": name, "settings": summary(rows), "runs": rows, "failed": failed}
@@ -143,25 +162,90 @@ def _all_runs(
     return result
 
 
-def _one_run(name: str, recipe: recipes.Recipe, dataset: Dataset, path: Path, console: Console) -> dict[str, Any]:
-    """The result of a run that is begun, goes on, or is finished.
+def _checked(wanted: dict[tuple[str, int], recipes.Recipe], dataset: Dataset) -> Dataset:
+    """The dataset, with which all these searches could run."""
+    for one in wanted.values():
+        run.check(one, dataset)
+    return dataset
+
+
+def _in_turn(name: str, dataset: Dataset, console: Console) -> Go:
+    """One run after the other, in this process."""
+
+    def go(runs: dict[Path, recipes.Recipe]) -> Iterator[tuple[Path, Outcome]]:
+        for path, recipe in runs.items():
+            console.note(f"\n{path}")
+            try:
+                outcome: Outcome = one(path, recipe)
+            except (UserError, TargetMissed) as error:
+                console.note(f"failed: {error}")
+                outcome = str(error)
+            except leaving.Left as left:
+                raise leaving.Left(f"{left} Or repeat the sweep's command: what is finished is kept.") from left
+            yield path, outcome
+
+    def one(path: Path, recipe: recipes.Recipe) -> dict[str, Any]:
+        resume = _begun(name, recipe, path)
+        if (found := _finished(path)) is not None:
+            console.note("finished before")
+            return found
+        mesh = parallel.mesh_for(recipe.search.batch, None, recipe.search.micro_batches)
+        folder = RunFolder(path, resume=resume)
+        with reported(folder, console):
+            return run.run(name, recipe, dataset, folder, console, 0.0, None, mesh)
+
+    return go
+
+
+def on_ray(name: str, search: Callable[[list[Path]], dict[Path, str]]) -> Go:
+    """All that are not finished on a cluster: each is begun here, and there goes on. The search tells why some did not end."""
+
+    def go(runs: dict[Path, recipes.Recipe]) -> Iterator[tuple[Path, Outcome]]:
+        failed: dict[Path, str] = {}
+        left: list[Path] = []
+        for path, recipe in runs.items():
+            try:
+                if not _begun(name, recipe, path):
+                    RunFolder(path).write_json(CONFIG, {"recipe": name, **plain(recipe)})
+                if _finished(path) is None:
+                    left.append(path)
+            except (UserError, TargetMissed) as error:
+                failed[path] = str(error)
+        if left:
+            with leaving.resumable("the same command"):
+                failed |= search(left)
+        for path in runs:
+            found = failed.get(path) or _finished(path)
+            yield path, found or "it ended, but left no result here: --out must be storage that all machines share."
+
+    return go
+
+
+def _begun(name: str, recipe: recipes.Recipe, path: Path) -> bool:
+    """Whether this run is in that folder.
 
     Raises:
-      UserError: a run of another configuration is there.
+      UserError: a run of another configuration is.
     """
-    begun = (path / CONFIG).exists()
-    if begun and (found := difference(read_json(path / CONFIG), {"recipe": name, **plain(recipe)})) is not None:
+    if not (path / CONFIG).exists():
+        return False
+    if (found := difference(read_json(path / CONFIG), {"recipe": name, **plain(recipe)})) is not None:
         raise UserError(f"{path} is of another configuration: there {found}. Choose another --out.")
-    if begun and (path / RESULT).exists():
-        result = read_json(path / RESULT)
-        if "missed" in result:
-            raise TargetMissed(result["missed"], result)
-        console.note("finished before")
-        return result
-    mesh = parallel.mesh_for(recipe.search.batch, None, recipe.search.micro_batches)
-    run_folder = RunFolder(path, resume=begun)
-    with reported(run_folder, console):
-        return run.run(name, recipe, dataset, run_folder, console, 0.0, None, mesh)
+    return True
+
+
+def _finished(path: Path) -> dict[str, Any] | None:
+    """The result of the run in a folder; None where it has not ended.
+
+    Raises:
+      TargetMissed: it ended with that.
+    """
+    if not (path / RESULT).exists():
+        return None
+    result = read_json(path / RESULT)
+    if "missed" in result:
+        raise TargetMissed(result["missed"], result)
+    return result
 
 
 def summary(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,9 +1,10 @@
 """Image sets with their fixed splits, and augmentation inside jit."""
 
-from jaxnas.data.arrays import from_arrays, npz
+from jaxnas.data.arrays import for_training, from_arrays, npz, pixel_scale, to_bytes
 from jaxnas.data.augment import Augmentation, Draws, augment, centre_crop, draw, normalise
 from jaxnas.data.cifar import cifar10, cifar100
 from jaxnas.data.dataset import Dataset, Split, check, class_counts, imbalance, moments
+from jaxnas.data.fingerprint import fingerprints, in_memory
 from jaxnas.data.folder import image_folder
 from jaxnas.data.idx import fashion_mnist, mnist
 from jaxnas.data.shares import with_shares
@@ -26,15 +27,20 @@ __all__ = [
     "digits",
     "draw",
     "fashion_mnist",
+    "fingerprints",
+    "for_training",
     "from_arrays",
     "from_tfds",
     "image_folder",
     "imbalance",
+    "in_memory",
     "load",
     "mnist",
     "moments",
     "normalise",
     "npz",
+    "pixel_scale",
     "stand_in",
+    "to_bytes",
     "with_shares",
 ]

@@ -98,7 +98,7 @@ def from_arrays(
             raise UserError(
                 f"{name}: {kind} images of shape {list(x.shape)} but labels {list(y.shape)}. Give one label an image."
             )
-    images = _to_bytes([x for x in (x_train, x_test) if x is not None], name)
+    images = to_bytes([x for x in (x_train, x_test) if x is not None], name)
     if class_names is None:
         train_labels, test_labels, class_names = number_labels(y_train, y_test, name)
     else:
@@ -114,6 +114,29 @@ def from_arrays(
     mean, std = moments(train.images, f"{name}, training images")  # First: of equal images every test image is one of training.
     _refuse_test_on_training(train, test, name)
     return halved(name, _taken(train, _even_order(train.labels)), test, mean, std, class_names)
+
+
+def for_training(name: str, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Dataset:
+    """A dataset all of whose images are for search and training, for who judges on others: its test split is the training one.
+
+    Args:
+      name: for reports.
+      images: uint8 ``[N, S, S, 3]``, S a multiple of 4.
+      labels: whole numbers from 0.
+      class_names: what they stand for.
+
+    Raises:
+      UserError: as :func:`jaxnas.data.check`, and where a channel is the same everywhere.
+
+    >>> images = np.arange(4 * 48, dtype=np.uint8).reshape(4, 4, 4, 3)
+    >>> dataset = for_training("stripes", images, np.array([0, 0, 1, 1]), ("a", "b"))
+    >>> dataset.search_train.labels.tolist(), len(dataset.train.labels), dataset.test is dataset.train
+    ([1, 0], 4, True)
+    """
+    check(images, labels, len(class_names), f"{name}, training images")
+    mean, std = moments(images, f"{name}, training images")
+    train = _taken(Split(images, labels), _even_order(labels))
+    return halved(name, train, train, mean, std, class_names)
 
 
 def _taken(split: Split, where: np.ndarray) -> Split:
@@ -149,8 +172,17 @@ def _refuse_test_on_training(train: Split, test: Split, name: str) -> None:
         )
 
 
-def _to_bytes(parts: Sequence[np.ndarray], name: str) -> list[np.ndarray]:
-    """Images as uint8 in three channels; the parts of one set are of one scale, which is told from all of them."""
+def to_bytes(parts: Sequence[np.ndarray], name: str, scale: int | None = None) -> list[np.ndarray]:
+    """Images as uint8 in three channels; the parts of one set are of one scale, which is told from all of them.
+
+    Args:
+      parts: as ``x_train`` of :func:`from_arrays`.
+      name: names them in messages.
+      scale: that of other images, to which these belong, see :func:`pixel_scale`.
+
+    Raises:
+      UserError: images of another shape, type, range or scale.
+    """
     types = {str(part.dtype) for part in parts}
     if len(types) > 1:
         raise UserError(f"{name}: training and test images are of different types, {' and '.join(sorted(types))}. Convert one.")
@@ -162,16 +194,41 @@ def _to_bytes(parts: Sequence[np.ndarray], name: str) -> list[np.ndarray]:
             raise UserError(f"{name}: images must be [N, S, S], [N, S, S, 1] or [N, S, S, 3], got {list(part.shape)}. {advice}")
         if not part.size:
             raise UserError(f"{name}: there are no images in an array of shape {list(part.shape)}. Give at least one.")
-    scale = _scale(parts, name)
+    if scale is None:
+        scale = pixel_scale(parts, name)
+    else:
+        _check_scale(parts, name, scale)
     scaled = parts if parts[0].dtype == np.uint8 else [np.rint(part * scale).astype(np.uint8) for part in parts]
     return [np.ascontiguousarray(np.broadcast_to(part.reshape(*part.shape[:3], -1), (*part.shape[:3], 3))) for part in scaled]
 
 
-def _scale(parts: Sequence[np.ndarray], name: str) -> int:
-    """What pixel values are multiplied with to reach 0..255."""
+def _check_scale(parts: Sequence[np.ndarray], name: str, scale: int) -> None:
+    """Refuses pixels that are not of a scale."""
+    low, high = min(part.min() for part in parts), max(part.max() for part in parts)
+    if scale == 1:
+        fits, form = high <= 255 and all((part == np.floor(part)).all() for part in parts), "whole numbers in 0..255"
+    else:
+        fits, form = high <= 1 and parts[0].dtype.kind == "f", "real numbers in 0..1"
+    if not (fits and low >= 0):  # False for NaN too.
+        raise UserError(f"{name}: pixels must be {form}, as they were in training; these go from {low} to {high}.")
+
+
+def pixel_scale(parts: Sequence[np.ndarray], name: str) -> int:
+    """What pixel values are multiplied with to reach 0..255: 1, or 255.
+
+    Raises:
+      UserError: values from which it cannot be told.
+
+    >>> pixel_scale([np.array([0.0, 0.5])], "mine"), pixel_scale([np.array([0, 200])], "mine")
+    (255, 1)
+    """
     kind = parts[0].dtype.kind
     if kind not in "iuf":
         raise UserError(f"{name}: pixels must be numbers, got type {parts[0].dtype}. Convert the images to uint8, 0..255.")
+    for part in parts:
+        if kind == "f" and not np.isfinite(part).all():
+            at = int(np.flatnonzero(~np.isfinite(part.reshape(len(part), -1)).all(1))[0])
+            raise UserError(f"{name}: image {at} (counted from 0) has NaN or infinite pixels. Fill them in, or leave it out.")
     low, high = min(part.min() for part in parts), max(part.max() for part in parts)
     if not 0 <= low <= high <= 255:  # false for NaN too
         raise UserError(

@@ -1,4 +1,4 @@
-"""Networks: Flax modules as containers, handed out as pure functions. Nothing outside this folder imports flax."""
+"""Networks: Flax modules, handed out as pure functions. Nothing outside this folder and ``export`` imports flax."""
 
 from jaxnas.nets.active import active_weights, stack_rows
 from jaxnas.nets.chains import ChainShape

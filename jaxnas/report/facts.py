@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from jaxnas.card import read as read_card
 from jaxnas.errors import UserError
 from jaxnas.history import read_lines
 from jaxnas.recipe import Recipe
 from jaxnas.recipes import Training, from_config
-from jaxnas.run_folder import CONFIG, ENVIRONMENT, GENOTYPE_JSON, LOG, RESULT, TIMING, read_json
+from jaxnas.run_folder import CARD, CONFIG, ENVIRONMENT, GENOTYPE_JSON, LOG, RESULT, TIMING, read_json
 from jaxnas.spaces import Genotype, from_text, read
 
 READ = (CONFIG, ENVIRONMENT, LOG, TIMING, RESULT, GENOTYPE_JSON)
@@ -28,6 +29,7 @@ class Run:
       config, environment, result: the documents, empty where they cannot be read.
       log, timing: the lines that can be read.
       genotype: what it found or was given.
+      card: its run card, empty where there is none.
       problems: what is missing or damaged, a sentence each.
     """
 
@@ -40,6 +42,7 @@ class Run:
     log: list[dict[str, Any]]
     timing: list[dict[str, Any]]
     genotype: Genotype | None
+    card: dict[str, Any]
     problems: tuple[str, ...]
 
     @property
@@ -119,4 +122,5 @@ def read_run(folder: Path) -> Run:
     if isinstance(result.get("missed"), str):
         problems.append(f"The target was missed: {result['missed']}")
     name = config.get("recipe") if isinstance(config.get("recipe"), str) else folder.name
-    return Run(folder, str(name), recipe, config, environment, result, log, timing, genotype, tuple(problems))
+    card = tried(lambda: read_card(folder)) if (folder / CARD).exists() else None
+    return Run(folder, str(name), recipe, config, environment, result, log, timing, genotype, card or {}, tuple(problems))

@@ -137,3 +137,11 @@ def to_html(page: Page) -> str:
         # Within a script an end tag, or a comment's begin, would be read as one.
         data=json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
     )
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a page of jaxnas stands there, which a newer one may replace."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return GENERATOR.encode() in file.read(2000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,14 @@ from jaxnas.instruments import early_stop
 from jaxnas.pareto import non_dominated
 from jaxnas.recipe import Recipe
 from jaxnas.report import charts
+from jaxnas.report.card_section import card_section
 from jaxnas.report.facts import Run, number
 from jaxnas.report.page import Cards, Chart, Commands, Drawing, Page, Part, Section, Slider, Table
+from jaxnas.rollback import EIGENVALUE
 from jaxnas.spaces import SKIP, BlockGenotype, Genotype, Space
 
 MOMENTS = 60
 """At most so many epochs are in a slider; of a longer search as many, evenly apart."""
-
-EIGENVALUE = "hessian_eigenvalue"
-"""In the log the largest eigenvalue of the validation loss's Hessian in the alphas."""
 
 
 def report(run: Run) -> Page:
@@ -52,7 +51,9 @@ def report(run: Run) -> Page:
         add(_costs(run, run.search), "expected costs over time, as the alphas paid for none")
         add(_trade(run), "accuracy against latency, as no latency is known")
         add(_latencies(run), "predicted against measured latency, as none was measured")
-    sections += [_card(run), _next(run)]
+    if not run.card:
+        left_out.append("the best-practice checklist, as the run has no card")
+    sections += [card_section(run), _next(run)]
     recipe = run.recipe
     of = f"{recipe.dataset}, seed {recipe.seed}" if recipe is not None else "configuration not known"
     date = str(run.environment.get("date", "")).replace("T", " ").replace("+00:00", " UTC")
@@ -89,6 +90,13 @@ def _summary(run: Run) -> Section:
                     how + (f", target {target:g}" if target else ""),
                 )
             )
+    calls = run.result.get("early_stop")
+    for call in calls if isinstance(calls, list) else []:
+        if isinstance(call, dict) and (epoch := number(call.get("epoch"))) is not None:
+            decay, ratio = number(call.get("weight_decay")), number(call.get("ratio"))
+            what = f"back to epoch {epoch + 1:.0f}" if decay is not None else f"epoch {epoch + 1:.0f} was kept"
+            then = "the search ended" if decay is None else f"on with weight decay {decay:g}"
+            cards.append(("early stop", what, f"eigenvalue {ratio or 0:.2f} times that of before: {then}"))
     seconds = run.result.get("seconds")
     if isinstance(seconds, dict) and number(seconds.get("total")) is not None:
         cards.append(("time", f"{seconds['total']:,.0f} s", f"of which search {seconds.get('search', 0):,.0f} s"))
@@ -315,40 +323,6 @@ def _latencies(run: Run) -> Section | None:
     chart = charts.scatter("latencies", caption, points, "by the table, ms", "measured, ms", diagonal=True)
     text = "The best candidates within the target, in the order of their scores."
     return Section("latencies", "Predicted against measured latency", text, [chart])
-
-
-def _card(run: Run) -> Section:
-    facts = {
-        "recipe": run.name,
-        "begun": run.environment.get("date"),
-        "devices": ", ".join(map(str, run.environment.get("devices") or [])),
-        "processors": run.environment.get("cpus"),
-        "Python": run.environment.get("python"),
-        "system": run.environment.get("platform"),
-        **{str(name): version for name, version in (run.environment.get("packages") or {}).items()},
-        "size of the space": run.result.get("genotypes_in_space"),
-        "alphas": run.result.get("alphas"),
-        "supernet's parameters": run.result.get("supernet_parameters"),
-    }
-    rows = [(name, f"{value:,}" if isinstance(value, int) else str(value)) for name, value in facts.items() if value]
-    parts: list[Part] = [Table("Where and with what it ran.", ("fact", "value"), rows)]
-    if run.config:
-        values = [(name, str(value)) for name, value in fields(run.config) if name != "recipe"]
-        parts.append(Table("Every value of the configuration", ("name", "value"), values, True))
-    return Section("card", "Run card", "", parts)
-
-
-def fields(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Values of nested objects by their paths.
-
-    >>> list(fields({"a": {"b": 1}, "c": [2]}))
-    [('a.b', 1), ('c', [2])]
-    """
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            yield from fields(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _next(run: Run) -> Section:

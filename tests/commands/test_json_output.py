@@ -14,9 +14,10 @@ import jax
 import numpy as np
 import pytest
 
-from jaxnas import candidates, cli, latency, plan, published, recipes, run, stored, tabular, trust
+from jaxnas import candidates, card, cli, latency, plan, published, recipes, run, stored, tabular, trust
 from jaxnas.commands import VERBS, baselines, blackbox, profile
 from jaxnas.counting import COUNTERS
+from jaxnas.data import load
 from jaxnas.interop import golden
 from jaxnas.latency import measure
 from jaxnas.relaxations import initial_alphas
@@ -72,6 +73,7 @@ def folder(tmp_path: Path, benchmark: Path, monkeypatch: pytest.MonkeyPatch) -> 
     recipe = recipes.find("nb201-digits")
     written = RunFolder(tmp_path / "searched")
     written.write_json(CONFIG, {"recipe": "nb201-digits", **plain(recipe)})
+    card.Card(written, card.of_search("nb201-digits", recipe, load("digits"), recipe.search.build_space()))
     written.write_arrays(ALPHAS, initial_alphas(recipe.search.build_space(), jax.random.key(3)))
     latency.write(latency.Table("layers", "nb201", "x", 1, "float32", {"a": latency.Row(1.0)}), tmp_path / "table.json")
     shutil.copy(benchmark, tmp_path / "nb201.npz")
@@ -101,6 +103,7 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(run, "run", ran)
     monkeypatch.setattr(run, "train_only", ran)
+    monkeypatch.setattr(stored, "genotype_of", lambda *_: from_text(NB201))
     monkeypatch.setattr(stored, "test_accuracy", lambda *_: (0.5, 500))
     monkeypatch.setattr(trust, "trust", lambda *_: TRUSTED)
     monkeypatch.setattr(golden, "verify_files", lambda files, path: report(path, print))
@@ -139,6 +142,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "draw": (["draw", "DARTS_V2", "--out", "cell.svg", "--overwrite"], 0, "picture: cell.svg"),
     "report": (["report", "searched"], 0, "report: searched"),
     "compare": (["compare", "searched", "searched"], 0, "comparison: compare.html"),
+    "card": (["card", "searched"], 0, "15,625 genotypes"),
     "status": (["status", "searched"], 0, "nb201-digits"),
     "list": (["list", "."], 0, "nb201-digits"),
     "trust": (["trust", "searched", "--table", "nb201.npz"], 0, "regret 1.00 points"),
@@ -151,6 +155,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     ),
     "train": (["train", NB201], 0, "an epoch"),
     "evaluate": (["evaluate", "searched"], 0, "test accuracy 50.00% on 500 images"),
+    "export": (["export", "searched", "--to", "genotype", "--overwrite"], 0, "written: searched/export/genotype.json"),
     "latency import": (
         ["latency", "import", "lut.yaml", "--format", "mobile-yaml", "--device", "x", "--out", "lut.json", "--overwrite"],
         0,
@@ -162,6 +167,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "doctor": (["doctor"], 0, "Searches can run."),
     "verify golden": (["verify", "golden", "record.npz"], 1, "FAIL  one quantity"),
     "verify published": (["verify", "published"], 1, "FAIL  one quantity"),
+    "reproduce": (["reproduce"], 0, "counts-nb101"),
 }
 
 

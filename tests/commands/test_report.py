@@ -112,6 +112,18 @@ def test_skips_beside_the_hessian_where_the_log_has_it(write_run: Callable[..., 
     assert "RobustDARTS keeps epoch 11" in spec(1.07)
 
 
+def test_what_an_early_stop_did_is_on_the_page(run: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    called = {"seen_at": 16, "epoch": 10, "ratio": 1.5, "weight_decay": None}
+    result["early_stop"] = [called, {**called, "weight_decay": 0.003}, "damaged", {"epoch": "?"}]
+    (run / "result.json").write_text(json.dumps(result))
+    cards: Any = page_of(read_run(run)).sections[0].parts[0]
+    assert [card[1:] for card in cards.cards if card[0] == "early stop"] == [
+        ("epoch 11 was kept", "eigenvalue 1.50 times that of before: the search ended"),
+        ("back to epoch 11", "eigenvalue 1.50 times that of before: on with weight decay 0.003"),
+    ]
+
+
 def test_runs_beside_each_other(write_run: Callable[..., Path], run: Path, tmp_path: Path) -> None:
     seeds = [write_run(tmp_path / f"seed{i}", "nb201-digits", epochs=3, seed=i) for i in (1, 2)]
     out = tmp_path / "compare.html"

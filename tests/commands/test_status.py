@@ -43,6 +43,11 @@ def test_epochs_and_seconds_left_by_hand(run: Path) -> None:
     (run / "timing.jsonl").write_text('{"stage": "search", "seconds": 2.0}\n{"stage": "train found", "seconds": 3.0}\n')
     # One epoch of the search is left, and every epoch of all trainings.
     assert status(run).seconds_left == 2.0 + 3.0 * recipe.train.epochs * (1 + recipe.random_cells)
+    # A search that an early stop ended after three epochs of four: its training has begun.
+    with (run / "log.jsonl").open("a") as log:
+        log.write('{"stage": "train found", "epoch": 0}\n')
+    ended = status(run)
+    assert ended.stages[0].left == 0 and ended.now == ended.stages[1]
 
 
 def test_a_run_that_is_done_and_one_that_is_not(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

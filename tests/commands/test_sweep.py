@@ -110,3 +110,8 @@ def test_mistakes_are_told_before_anything_runs(
     assert call("sweep", "nb201-digits", "--set", given) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert not list(Path.cwd().iterdir()) and not runs.begun
+
+
+def test_searches_that_train_nothing_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("sweep", "nb201-digits", "--only-search") == 2
+    assert "jaxnas sweep compares what its searches' networks learn: leave out --only-search." in capsys.readouterr().err

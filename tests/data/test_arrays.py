@@ -111,9 +111,9 @@ def with_pixel(value: float, kind: Any = np.float64) -> np.ndarray:
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"x_train": with_pixel(np.nan), "x_test": BYTES / 255}, "pixel values go from nan to nan"),
+        ({"x_train": with_pixel(np.nan), "x_test": BYTES / 255}, "image 2 (counted from 0) has NaN"),
         ({"x_train": with_pixel(-0.1), "x_test": BYTES / 255}, "go from -0.1 to 1.0, but must be in 0..255"),
-        ({"x_train": with_pixel(np.inf), "x_test": BYTES / 255}, "to inf"),
+        ({"x_train": with_pixel(np.inf), "x_test": BYTES / 255}, "or infinite pixels"),
         ({"x_train": with_pixel(1.01), "x_test": BYTES / 255}, "go up to 1.01 but are not whole numbers"),
         ({"x_train": BYTES.astype(int) + 1, "x_test": BYTES.astype(int)}, "go from 0 to 256"),
         ({"x_train": BYTES.astype(int) // 255, "x_test": BYTES.astype(int) * 0}, "whether 1 is white or nearly black"),
