@@ -24,8 +24,8 @@ html_show_sourcelink = False
 # Links that must have a target are those that a docstring writes as a role. Names of types in signatures and words before a colon are none.
 nitpick_ignore_regex = [
     ("py:(class|data)", r"(?!jaxnas\.).*"),
-    ("py:class", r"jaxnas\.(compiling|cost_terms|feeding|stages|spaces\.blocks|tabular\.benchmark)\..*"),
-    ("py:(class|exc|obj|func)", r"(jax|numpy|optax|flax|collections|pathlib|os|typing)\..*|UserError"),
+    ("py:class", r"jaxnas\.(budget|compiling|cost_terms|feeding|predicting|run_folder|stages|spaces\.blocks|tabular\.benchmark)\..*"),
+    ("py:(class|exc|obj|func)", r"(jax|numpy|optax|flax|collections|pathlib|os|typing)\..*|UserError|TargetMissed"),
 ]
 # Attributes are described where a class is, not once more each.
 napoleon_use_ivar = True

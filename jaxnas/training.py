@@ -201,7 +201,7 @@ def train(
 ) -> Trained:
     """Trains a genotype's network on the whole training set and measures it once, after the last epoch, on the test set.
 
-    A budget decides the steps of an epoch; the recipe is then as from :func:`jaxnas.budget.for_budget`.
+    A budget decides the steps of an epoch; the recipe is then as from ``jaxnas.budget.for_budget``.
 
     Raises:
       UserError: a batch larger than the training set, a network that cannot be built, a loss that is not finite.
