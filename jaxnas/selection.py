@@ -53,6 +53,25 @@ def candidates(estimator: str, space: Space, alphas: Any, seed: int) -> list[Gen
     ]
 
 
+def drawn(space: Space, alphas: Any, seed: int, samples: int) -> list[Genotype]:
+    """Distinct genotypes drawn from the alphas, after the strongest one itself.
+
+    Each is what :func:`jaxnas.derive.derive` makes of the alphas with Gumbel noise on them: in families nb201 and blocks every
+    edge's operation is then drawn by the softmax (Gumbel-max), in family darts the kept edges are drawn alike.
+
+    Raises:
+      UserError: as :func:`jaxnas.derive.derive`.
+
+    >>> from jaxnas.spaces import nb201_family, to_text
+    >>> space = nb201_family("one edge", ("none", "skip_connect"), nodes=1)
+    >>> [to_text(genotype) for genotype in drawn(space, {"cell": np.zeros((1, 2))}, seed=0, samples=10)]
+    ['|none~0|', '|skip_connect~0|']
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, 5]))
+    noisy = [{kind: values + rng.gumbel(size=np.shape(values)) for kind, values in alphas.items()} for _ in range(samples)]
+    return list(dict.fromkeys(derive(space, one) for one in (alphas, *noisy)))
+
+
 def path_accuracy(network: Network, weights: Any, path: dict[str, Array], images: Array, labels: Array, key: Array) -> Array:
     """Accuracy, 0 to 1, of a sub-network with the supernet's weights. Nothing else of it runs; batch norm goes by the batch.
 

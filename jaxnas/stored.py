@@ -16,8 +16,10 @@ from jaxnas.derive import derive
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.estimators import ESTIMATORS, start
 from jaxnas.export import TrainedNetwork
+from jaxnas.nets import Network
 from jaxnas.recipes import MAIN, Recipe, Training, from_config
-from jaxnas.run_folder import ALPHAS, CONFIG, GENOTYPE_JSON, NETWORK, read_arrays, read_json
+from jaxnas.run_folder import ALPHAS, CONFIG, GENOTYPE_JSON, NETWORK, SUPERNET, read_arrays, read_json
+from jaxnas.searching import search_data, search_network
 from jaxnas.spaces import PUBLISHED, CellSpace, Genotype, Space, from_text, read
 from jaxnas.stages import gathered
 from jaxnas.training import compile_evaluation, network_of, shape_of
@@ -130,6 +132,26 @@ def alphas_of(folder: Path) -> tuple[Space, Any]:
     space = search.build_space()
     alphas = read_arrays(folder / ALPHAS, ESTIMATORS[search.estimator].scores(space, start(search, space, jax.random.key(0))))
     return gathered(space, alphas) if search.next_stages and isinstance(space, CellSpace) else (space, alphas)
+
+
+def supernet_of(folder: Path, data_dir: Path | None) -> tuple[Recipe, Dataset, Network, Any]:
+    """Recipe, data, supernet and its weights, as a search in one stage ended with them or was ended after an epoch.
+
+    Raises:
+      UserError: no run is there, or one of stages or partial channels, whose supernet does not hold every architecture; its
+        weights are missing or damaged, or its data.
+    """
+    _, recipe = recipe_of(folder)
+    search = recipe.search
+    if search.share != 1 or search.next_stages:
+        what = "partial channels" if search.share != 1 else "stages"
+        raise UserError(f"{folder} searched with {what}: its supernet does not hold every architecture.")
+    if not (folder / SUPERNET).exists():
+        resume = f"jaxnas resume {shlex.quote(str(folder))}"
+        raise UserError(f"{folder} has no {SUPERNET}, the shared weights: the search had no whole epoch. Go on with: {resume}")
+    dataset = search_data(recipe, load(recipe.dataset, data_dir))
+    network = search_network(search, dataset)
+    return recipe, dataset, network, read_arrays(folder / SUPERNET, jax.eval_shape(network.init, jax.random.key(0))[0])
 
 
 def test_accuracy(folder: Path, data_dir: Path | None) -> tuple[float, int]:

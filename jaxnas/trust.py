@@ -16,13 +16,11 @@ from scipy import stats
 
 from jaxnas import stored
 from jaxnas.compiling import compile_ahead
-from jaxnas.data import Augmentation, Dataset, augment, load
+from jaxnas.data import Augmentation, Dataset, augment
 from jaxnas.derive import strengths
 from jaxnas.errors import UserError
 from jaxnas.nets import Network
 from jaxnas.recipe import SearchRecipe
-from jaxnas.run_folder import SUPERNET, read_arrays
-from jaxnas.searching import search_data, search_network
 from jaxnas.selection import path_accuracy
 from jaxnas.spaces import to_text
 from jaxnas.tabular import SEARCHED, Table, nb201, table_of
@@ -96,8 +94,7 @@ def trust(
       UserError: no such run, one of another space or form, a table without the dataset, numbers that are too small.
     """
     _, recipe = stored.recipe_of(folder)
-    search = recipe.search
-    _check(search, folder)
+    _check(recipe.search, folder)
     seen = _table(table, dataset, recipe.dataset)
     if sample is None:
         sample = 300 if jax.default_backend() == "cpu" else nb201.SIZE
@@ -105,11 +102,9 @@ def trust(
         raise UserError(f"--sample is {sample}: rank correlations need {LEAST_SAMPLE} to {nb201.SIZE:,} architectures.")
     if images < LEAST_IMAGES:
         raise UserError(f"--images is {images}: an accuracy needs at least {LEAST_IMAGES}.")
-    data = search_data(recipe, load(recipe.dataset, data_dir))
+    recipe, data, network, weights = stored.supernet_of(folder, data_dir)
     found = len(data.search_valid.labels)
     images = min(images, found)
-    network = search_network(search, data)
-    weights = read_arrays(folder / SUPERNET, jax.eval_shape(network.init, jax.random.key(0))[0])
     space, alphas = stored.alphas_of(folder)
     derived = to_text(stored.derived_genotype(folder))
 
@@ -209,9 +204,6 @@ def _check(search: SearchRecipe, folder: Path) -> None:
     space = search.build_space()
     if space.family != "nb201" or space.cell("cell").operations != (nb201.OPERATIONS,) * len(nb201.EDGES):
         raise UserError(f"{folder} searched the space {space.name!r}: tables know the cells of nb201, with all its operations.")
-    if search.share != 1 or search.next_stages:
-        what = "partial channels" if search.share != 1 else "stages"
-        raise UserError(f"{folder} searched with {what}: its supernet does not hold every architecture.")
 
 
 def _table(path: Path, dataset: str | None, of_run: str) -> Table:

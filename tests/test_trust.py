@@ -117,7 +117,7 @@ def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         ({}, [], "--dataset cifar10|cifar100|ImageNet16-120"),
         ({}, ["--dataset", "cifar10", "--sample", "3"], "--sample is 3"),
         ({}, ["--dataset", "cifar10", "--images", "3"], "--images is 3"),
-        ({}, ["--dataset", "cifar10"], "supernet.npz is missing"),
+        ({}, ["--dataset", "cifar10"], "has no supernet.npz, the shared weights"),
     ],
 )
 def test_bad_input(
