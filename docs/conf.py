@@ -3,7 +3,7 @@
 import importlib.metadata
 
 project = "jaxnas"
-author = "the jaxnas authors"
+author = project_copyright = "the jaxnas authors"
 version = release = importlib.metadata.version("jaxnas")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
