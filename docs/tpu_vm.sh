@@ -5,6 +5,7 @@
 #   docs/tpu_vm.sh create                 # the slice; SPOT=1 for one that may be taken back at any time
 #   docs/tpu_vm.sh install                # Python, JAX for TPUs and this checkout on every host; the bucket as ~/runs
 #   docs/tpu_vm.sh search darts-first-order --data-dir data --search.batch 64
+#   docs/tpu_vm.sh resume --data-dir data # once it was taken back: after create and install
 #   docs/tpu_vm.sh fetch runs/tpu         # the run folder, from the bucket to this machine
 #   docs/tpu_vm.sh delete
 set -euo pipefail
@@ -19,7 +20,7 @@ case "${1:-}" in
   install)
     git archive --format=tar.gz --output=/tmp/jaxnas.tar.gz HEAD
     tpu scp /tmp/jaxnas.tar.gz "$NAME": --worker=all
-    # The images' own Python may be older than 3.11. Only process 0 writes, but every host reads the run when it is resumed.
+    # The images' own Python may be older than 3.11. Only process 0 writes the run and reads it when it is resumed; what it writes outlives the slice in the bucket.
     on_all "
       set -e
       mkdir -p jaxnas runs && tar xzf jaxnas.tar.gz -C jaxnas
@@ -32,6 +33,9 @@ case "${1:-}" in
   search)
     # JAX learns from the slice who each host is. The hosts must be started together, and so all are.
     on_all "venv/bin/jaxnas search $(printf '%q ' "${@:2}") --out runs/$NAME"
+    ;;
+  resume)
+    on_all "venv/bin/jaxnas resume runs/$NAME $(printf '%q ' "${@:2}")"
     ;;
   fetch)
     gcloud storage cp --recursive "gs://$BUCKET/$NAME" "${2:?where to}"

@@ -19,11 +19,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jaxnas.classifier import ArchitectureSearchClassifier as ArchitectureSearchClassifier
     from jaxnas.interface import search as search
 
-_MODULES = {"search": "jaxnas.interface"}
+_MODULES = {"search": "jaxnas.interface", "ArchitectureSearchClassifier": "jaxnas.classifier"}
 
-__all__ = ["search"]
+__all__ = ["ArchitectureSearchClassifier", "search"]
 
 
 def __getattr__(name: str) -> object:

@@ -42,6 +42,7 @@ from jaxnas.recipes import Training
 from jaxnas.reports import write_genotype
 from jaxnas.run_folder import CONFIG, RESULT, RunFolder, plain, read_json
 from jaxnas.spaces import NONE, CellSpace, Genotype, Space, to_text
+from jaxnas.stored import teacher_of
 from jaxnas.training import train
 from jaxnas.whole_files import write_whole
 
@@ -208,7 +209,8 @@ def trained(job: Job) -> dict[str, Any]:
     }
     dataset = of_halves(load(job.training.dataset, job.data_dir))
     try:
-        found = train(job.genotype, job.training.train, dataset, job.training.seed, _Silent())
+        teacher = teacher_of(job.training, dataset)
+        found = train(job.genotype, job.training.train, dataset, job.training.seed, _Silent(), None, teacher)
         result |= {"validation_accuracy": found.test_accuracy, "parameters": found.parameters}
         result |= {"trace_seconds": round(found.trace_seconds, 3), "compile_seconds": round(found.compile_seconds, 3)}
     except UserError as error:

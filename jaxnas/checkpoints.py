@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxnas.errors import UserError
@@ -37,6 +39,31 @@ class Checkpoint:
     number: int
     arrays: dict[str, np.ndarray]
     about: dict[str, Any]
+
+
+def to_bytes(kept: Checkpoint | None) -> bytes:
+    """A checkpoint in one piece, for another process; none as no bytes.
+
+    >>> from_bytes(to_bytes(Checkpoint(1, {"step": np.asarray(3)}, {"epoch": 2})))
+    Checkpoint(number=1, arrays={'step': array(3)}, about={'epoch': 2})
+    >>> from_bytes(to_bytes(None)) is None
+    True
+    """
+    if kept is None:
+        return b""
+    archive, about = io.BytesIO(), json.dumps([kept.number, kept.about]).encode()
+    arrays: dict[str, Any] = {f"array.{name}": array for name, array in kept.arrays.items()}
+    np.savez(archive, about=np.frombuffer(about, np.uint8), **arrays)
+    return archive.getvalue()
+
+
+def from_bytes(piece: bytes) -> Checkpoint | None:
+    """The inverse of :func:`to_bytes`."""
+    if not piece:
+        return None
+    with np.load(io.BytesIO(piece)) as archive:
+        arrays = {name.removeprefix("array."): archive[name] for name in archive.files if name.startswith("array.")}
+        return Checkpoint(arrays=arrays, **dict(zip(("number", "about"), json.loads(archive["about"].tobytes()), strict=True)))
 
 
 class Checkpoints:
@@ -76,19 +103,15 @@ class Checkpoints:
         self.wait()
         self._check_room(sum(array.nbytes for array in arrays.values()))
         self.last += 1
+        folder, kept = self.folder / str(self.last), {name: array for name, array in arrays.items() if array.size}
         with _spoken(self.folder):
-            response = self._checkpointer().save_async(
-                self.last,
-                {name: array for name, array in arrays.items() if array.size},
-                custom_metadata=about,
-                force=True,
-                overwrite=True,
-            )
-        folder = self.folder / str(self.last)
+            orbax, manager = _orbax(), self._manager()
+            state = orbax.args.Composite(state=orbax.args.StandardSave(kept))
+            manager.save(self.last, args=state, custom_metadata=about, force=True)
 
         def finish() -> None:
             with _spoken(folder):
-                response.result()
+                manager.wait_until_finished()
                 write_whole(folder / SEAL, json.dumps(_checksums(folder), indent=2).encode())
 
         self._pending = self._background.submit(finish)
@@ -160,28 +183,34 @@ class Checkpoints:
         if shutil.disk_usage(place).free < ROOM * size:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
 
-    def _checkpointer(self) -> Any:
+    def _manager(self) -> Any:
         if self._orbax is None:
             orbax = _orbax()
-            self._orbax = orbax.training.Checkpointer(
-                self.folder, preservation_policy=orbax.training.preservation_policies.LatestN(KEPT)
-            )
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Of several processes this one alone, which waits for no other: the manager of Orbax's v1 cannot be told so.
+            this = jax.process_index()
+            alone = orbax.options.MultiprocessingOptions(primary_host=this, active_processes={this})
+            options = orbax.CheckpointManagerOptions(max_to_keep=KEPT, create=False, multiprocessing_options=alone)
+            self._orbax = orbax.CheckpointManager(self.folder, options=options)
         return self._orbax
 
 
 def _orbax() -> Any:
     """Orbax, imported when it is needed: it takes as long as much of what precedes a search's first step."""
+    import orbax.checkpoint
     from absl import logging
-    from orbax.checkpoint import v1
 
     logging.set_verbosity(logging.FATAL)  # It logs, with tracebacks, the errors that it raises.
-    return v1
+    return orbax.checkpoint
 
 
 def _read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and about of a checkpoint; as the arrays are flat and NumPy's, their tree needs no description."""
-    orbax = _orbax()
-    return orbax.load(folder), orbax.metadata(folder).custom_metadata
+    orbax = _orbax().v1
+    alone, this = orbax.Context(), jax.process_index()
+    alone.multiprocessing.primary_host, alone.multiprocessing.active_processes = this, {this}
+    with alone:
+        return orbax.load(folder), orbax.metadata(folder).custom_metadata
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ USAGE = """usage: jaxnas VERB ...
   derive RUN              print the genotype of a run's alphas
   draw RUN|GENOTYPE       a picture of a network: SVG, PNG or DOT; of a run also its alphas, or its epochs as a GIF
   report RUN              one HTML page about a run: pictures, curves, alphas over time
-  compare RUN RUN ...     several runs on one page, with the spread over seeds
+  compare RUN RUN ...     mean and deviation over seeds, cost, random search; runs that cannot be compared are refused
   card RUN                what a run says of the best-practice checklist: data, split, recipe, seeds, hardware, cost
   status RUN              how far a run is, from another terminal; --follow goes on until it is done
   list [DIR]              the runs in a folder
@@ -58,22 +59,32 @@ jaxnas VERB --help tells more."""
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs a verb and exits: 0, 1 where a check failed, 2 for a user's mistake, 3 where nothing meets a target, 75 where a run
-    was interrupted that can be resumed, and 128 and the number of the signal where there is nothing to resume."""
+    was interrupted that can be resumed or where another process of it is gone, and 128 and the number of the signal where there
+    is nothing to resume."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # As standard error: a class's name is no reason to end a search.
+    agreed = False
     try:
         with _ended_by_signals():
             code = _run(arguments)
+        agreed = code == 0
     except leaving.Left as left:
-        code = _failed(str(left), leaving.RESUME_ME)
+        code, agreed = _failed(str(left), leaving.RESUME_ME), True
+    except leaving.Lost as lost:
+        code = _failed(str(lost), leaving.RESUME_ME)
     except UserError as error:
         code = _failed(str(error))
     except TargetMissed as missed:
         code = _failed(str(missed), 3)
     except OSError as error:
         code = _failed(_of_system(error))
-    sys.exit(code)
+    except Exception:
+        if not leaving.is_among_others():
+            raise
+        traceback.print_exc()  # Python would print it too, and then wait for the others.
+        code = 1
+    leaving.end(code, agreed)
 
 
 def _keep_compiled_programs() -> None:
@@ -129,6 +140,7 @@ def _ended_by_signals() -> Iterator[None]:
             resume = leaving.how_to_resume()
             said = f"Interrupted. What the run folder holds is whole. {resume or ''}".strip()
             try:
+                leaving.has_spoken()
                 _show_cursor()
             finally:
                 os._exit(_failed(said, leaving.RESUME_ME if resume else 128 + number[0]))

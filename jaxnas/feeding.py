@@ -20,6 +20,7 @@ from jaxnas.bilevel import many_steps
 from jaxnas.compiling import Compiled, compile_ahead
 from jaxnas.errors import UserError
 from jaxnas.parallel import local, on_mesh, put, shapes_on
+from jaxnas.processes import speaking
 from jaxnas.profiling import profile
 
 STEPS_PER_DISPATCH = 20  # Enough that the time outside the compiled program vanishes, few enough that progress is seen.
@@ -166,6 +167,7 @@ def epochs_of_steps(
 
     Raises:
       NotFinite: a loss or a gradient that is not; the message names epoch and step.
+      Lost: another process of the search is gone.
     """
     mesh = stage.mesh
     state, done = report.begin(stage.start(), Done(stage.first_epoch))
@@ -192,8 +194,10 @@ def epochs_of_steps(
         collected, ended = {name: list(values) for name, values in done.metrics.items()}, False
         for start in range(done.step, steps_per_epoch, most):
             count = min(most, steps_per_epoch - start)
-            state, metrics = run.call(state, data, chunk(inputs, start), put(mesh, np.int32(count)))
-            for name, values in jax.device_get(metrics).items():
+            with speaking():
+                state, metrics = run.call(state, data, chunk(inputs, start), put(mesh, np.int32(count)))
+                metrics = jax.device_get(metrics)
+            for name, values in metrics.items():
                 collected.setdefault(name, []).append(values[:count])
             _check_finite(collected, epoch, start)
             report.progress(epoch, epochs, start + count, steps_per_epoch, _means(collected))

@@ -99,7 +99,6 @@ def mean_cross_entropy(logits_NxK: Array, labels_N: Array, smoothing: float = 0.
     The target is then ``smoothing / K`` for every class and ``1 - smoothing`` more for the label's, as in the references'
     ``CrossEntropyLabelSmooth`` and in PyTorch.
 
-    >>> import jax.numpy as jnp
     >>> round(float(mean_cross_entropy(jnp.zeros((2, 4)), jnp.array([0, 3]))), 4)
     1.3863
     """
@@ -107,6 +106,23 @@ def mean_cross_entropy(logits_NxK: Array, labels_N: Array, smoothing: float = 0.
     if not smoothing:
         return value
     return (1 - smoothing) * value - smoothing * jax.nn.log_softmax(logits_NxK).mean()
+
+
+def distillation(logits_NxK: Array, teacher_NxK: Array, temperature: float) -> Array:
+    """``T^2 KL(softmax(teacher / T) || softmax(logits / T))``, mean over the batch (Hinton et al., 2015, section 2).
+
+    The paper's cross-entropy is larger by the teacher's entropy, which has no gradient. The gradient in the logits is
+    ``T (softmax(logits / T) - softmax(teacher / T)) / N``: the factor T^2 keeps its size, whatever the temperature.
+
+    Args:
+      logits_NxK, teacher_NxK: of the network that learns, and of the one that it learns from.
+      temperature: T.
+
+    >>> float(distillation(jnp.ones((2, 3)), jnp.ones((2, 3)), 4.0))
+    0.0
+    """
+    log_soft, log_target = (jax.nn.log_softmax(values / temperature) for values in (logits_NxK, teacher_NxK))
+    return temperature**2 * (jnp.exp(log_target) * (log_target - log_soft)).sum(-1).mean()
 
 
 def accuracy(logits_NxK: Array, labels_N: Array) -> Array:

@@ -6,7 +6,6 @@ The step is one program for each device (``jaxnas.named_axis``), under ``jax.sha
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +18,6 @@ from jaxnas.errors import UserError
 
 AXIS = "batch"
 """The name of the axis that the batch is split over."""
-
-A_DAY = 86400
-"""Seconds that processes which are done wait for the others: what is found is trained by each for itself, at its own speed."""
 
 Program = Callable[[Any, Any, tuple[Array, ...], Array], Any]
 """``(state, data, rows of batch indices [steps, batch], count) -> (state, metrics)``, as :func:`jaxnas.bilevel.many_steps`."""
@@ -60,49 +56,6 @@ def mesh_for(batch: int, devices: int | None = None, micro_batches: int = 1) -> 
             f"--search.batch {least}{fewer}."
         )
     return None if count == 1 else Mesh(np.array(found[:count]), (AXIS,))
-
-
-def join(coordinator: str | None = None, processes: int | None = None, process_id: int | None = None) -> None:
-    """Makes this process one of several that search together, before JAX has computed anything.
-
-    Without arguments it is one of those that its environment knows - Slurm, a TPU VM, Open MPI and whatever else
-    ``jax.distributed.initialize`` finds - and alone where there is no such environment. ``processes=1`` is alone anywhere.
-
-    Args:
-      coordinator: ``HOST:PORT`` of process 0, the same for all.
-      processes: how many there are.
-      process_id: which of them this one is, from 0.
-
-    Raises:
-      UserError: some of the three without the others, numbers that cannot be, an environment that does not answer.
-    """
-    given = {"--coordinator": coordinator, "--processes": processes, "--process-id": process_id}
-    missing = [name for name, value in given.items() if value is None]
-    if processes == 1 and coordinator is None and process_id is None:
-        return
-    if len(missing) in (1, 2):
-        raise UserError(
-            f"{' and '.join(missing)} missing: --coordinator HOST:PORT, --processes and --process-id go together. Leave all "
-            "out where Slurm, a TPU VM or Open MPI says who this process is; --processes 1 searches alone."
-        )
-    if coordinator is not None and not coordinator.rpartition(":")[2].isdecimal():
-        raise UserError(f"--coordinator {coordinator}: give HOST:PORT of process 0, such as 10.0.0.2:8476.")
-    if processes is not None and process_id is not None and not 0 <= process_id < processes:
-        raise UserError(f"--process-id {process_id}: with --processes {processes} it is 0 to {processes - 1}.")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of clusters whose own package is not installed.
-            jax.distributed.initialize(coordinator, processes, process_id, shutdown_timeout_seconds=A_DAY)
-    except (ValueError, RuntimeError) as error:
-        # No environment that JAX knows; or a program that has used JAX already, and so has decided for itself.
-        alone = "coordinator_address should be defined" in str(error) or "must be called before" in str(error)
-        if not (alone and missing):
-            raise UserError(f"The processes did not find each other: {error} Give --processes 1 to search alone.") from error
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes and prints."""
-    return jax.process_index() == 0
 
 
 def on_mesh(program: Program, mesh: Mesh) -> Program:

@@ -23,6 +23,7 @@ from jaxnas.losses import cross_entropy
 from jaxnas.nets import Network
 from jaxnas.recipe import SearchRecipe
 from jaxnas.recipes import Recipe
+from jaxnas.relaxations import softmax
 from jaxnas.spaces import BLOCK_SPACES, SKIP, Space
 from jaxnas.stages import Part, stage_key, steps_of_epoch
 
@@ -34,16 +35,14 @@ def check_probed(search: SearchRecipe) -> None:
     """Refuses to measure where the numbers would mean nothing.
 
     Raises:
-      UserError: an estimator whose loss is no smooth function of the alphas, stages, partial channels, blocks, or several
-        processes.
+      UserError: an estimator that learns no alphas, stages, partial channels, blocks, or several processes.
     """
     if not search.instruments_every:
         return
-    why = ESTIMATORS[search.estimator].why_not_smooth
-    if why:
+    if search.estimator in ("rsps", "enas"):
         raise UserError(
             f"instruments_every={search.instruments_every}: there is no curvature to measure with estimator="
-            f"{search.estimator}: {why}. Set instruments_every=0."
+            f"{search.estimator}, which learns no alphas. Set instruments_every=0."
         )
     if jax.process_count() > 1:
         raise UserError(
@@ -84,7 +83,9 @@ class Probe:
           ``eigenvalues``, ascending, of the Hessian of the validation loss in the alphas; ``skip_share`` and ``entropy`` of the
           softmax; ``accuracy`` of the supernet and ``derived_accuracy`` of the derived network with its weights, 0 to 1, with
           the losses ``loss`` and ``derived_loss``: the gap of discretization is between them; ``hypergradient_cosine`` and
-          ``hypergradient_norm_ratio``: the search's hypergradient against the exact one of a single virtual step.
+          ``hypergradient_norm_ratio``: the search's hypergradient against the exact one of a single virtual step. Where the
+          estimator is no smooth function of the alphas, there is no exact one to compare with, and the supernet is measured at
+          the softmax of the alphas: what its samples are drawn from, or a perturbation is added to.
         """
         key = jax.random.fold_in(self.key, epoch)
         halves = (self.dataset.search_train, self.dataset.search_valid)
@@ -103,6 +104,8 @@ class Probe:
 def _program(search: SearchRecipe, space: Space, network: Network, dataset: Dataset, steps_per_epoch: int) -> Any:
     """``(state, mixture of the derived network, training batch, validation batch, key) -> numbers``."""
     method = methods.build(search, space, steps_per_epoch)
+    smooth = not ESTIMATORS[search.estimator].why_not_smooth
+    relax = method.relax if smooth else softmax(space)
     valid_task = cross_entropy(network)
     train_task = cross_entropy(network, search.label_smoothing) if search.label_smoothing else valid_task
 
@@ -111,15 +114,17 @@ def _program(search: SearchRecipe, space: Space, network: Network, dataset: Data
         train, valid = ({**batch, "images": _seen(batch["images"], dataset)} for batch in (train, valid))
 
         def train_loss(weights: Any, alphas: Any) -> Any:
-            mixture, _ = method.relax(alphas, jax.random.fold_in(key, 2), scalars, "weights")
+            mixture, _ = relax(alphas, jax.random.fold_in(key, 2), scalars, "weights")
             return train_task(weights, mixture, train, key, scalars)
 
         def valid_loss(weights: Any, alphas: Any) -> Any:
-            mixture, _ = method.relax(alphas, jax.random.fold_in(key, 3), scalars, "alphas")
+            mixture, _ = relax(alphas, jax.random.fold_in(key, 3), scalars, "alphas")
             return valid_task(weights, mixture, valid, key, scalars)
 
-        at = (train_loss, valid_loss, state.weights, state.alphas, *method.virtual_update(state.weight_state))
-        used, exact = method.hypergradient(*at)[1], unrolled(has_aux=True)(*at)[1]
+        compared: dict[str, Array] = {}
+        if smooth:
+            at = (train_loss, valid_loss, state.weights, state.alphas, *method.virtual_update(state.weight_state))
+            compared = agreement(method.hypergradient(*at)[1], unrolled(has_aux=True)(*at)[1])
         loss, aux = valid_loss(state.weights, state.alphas)
         derived_loss, of_derived = valid_task(state.weights, path, valid, key, scalars)
         curvature = hessian(lambda alphas: valid_loss(state.weights, alphas)[0], state.alphas)
@@ -129,7 +134,7 @@ def _program(search: SearchRecipe, space: Space, network: Network, dataset: Data
             "accuracy": aux["metrics"]["accuracy"],
             "derived_loss": derived_loss,
             "derived_accuracy": of_derived["metrics"]["accuracy"],
-            **{f"hypergradient_{name}": value for name, value in agreement(used, exact).items()},
+            **{f"hypergradient_{name}": value for name, value in compared.items()},
         }
 
     return measure

@@ -28,6 +28,7 @@ from jaxnas.run_folder import CONFIG, GENOTYPE_JSON, GENOTYPE_TEXT, LOG, NETWORK
 from jaxnas.saves import Saves, saving
 from jaxnas.spaces import Genotype, Space, from_text, random_genotype, to_json, to_text
 from jaxnas.stages import example_parts
+from jaxnas.stored import teacher_of
 from jaxnas.training import network_of, train
 
 
@@ -67,6 +68,7 @@ def check_training(genotype: Genotype, training: Training, dataset: Dataset) -> 
         )
     check_batch(training.train.batch, len(dataset.train.labels), "training set")
     network_of(genotype, training.train, dataset)
+    teacher_of(training, dataset)
 
 
 def run(
@@ -235,7 +237,8 @@ def _train_row(
     """Trains one network and keeps the weights of all but the random ones."""
     began = time.perf_counter()
     folder, stage = saves.folder, f"train {label}"
-    trained = train(genotype, training.train, dataset, training.seed, StageReport(stage, console, saves), budget)
+    report, teacher = StageReport(stage, console, saves), teacher_of(training, dataset)
+    trained = train(genotype, training.train, dataset, training.seed, report, budget, teacher)
     elapsed = time.perf_counter() - began - trained.trace_seconds - trained.compile_seconds
     seconds.add_compilation(trained)
     seconds.train += elapsed

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 
-from jaxnas import leaving
-from jaxnas.checkpoints import Checkpoint, Checkpoints
+from jaxnas import leaving, processes
+from jaxnas.checkpoints import Checkpoint, Checkpoints, from_bytes, to_bytes
 from jaxnas.errors import UserError
 from jaxnas.feeding import Done, NotFinite
 from jaxnas.run_folder import ABANDONED, CHECKPOINTS, LOG, TIMING, RunFolder, difference, fitted, flat_arrays, packages
@@ -37,6 +36,8 @@ class Saves:
 
     A checkpoint holds, besides arrays, the lines of both logs up to then. The logs are written first and the state last, so of
     the two the logs can only be the younger; resuming puts them back to what they were.
+
+    Of several processes the first writes and reads; all leave at the same place, and go on from the same checkpoint.
 
     Args:
       folder: the run's.
@@ -75,6 +76,7 @@ class Saves:
         Raises:
           UserError: arrays of other shapes; the message has the difference.
           Left: the run was asked to leave.
+          Lost: another process is gone.
         """
         if self._restored is not None and self._restored.about["stage"] == stage:
             kept, self._restored = self._restored, None
@@ -82,25 +84,29 @@ class Saves:
             where = f"Checkpoint {kept.number} of {self.folder.path}"
             state = fitted(arrays, {"state": state}, where)["state"]
             done = Done(kept.about["epoch"], kept.about["step"], _metrics(kept))
-        self._leave_if_asked()
+        if processes.any_of(leaving.asked()):
+            self._leave()
         return state, done
 
     def reached(self, stage: str, state: Any, done: Done) -> None:
         """Saves after every epoch, within one that takes long, and before leaving.
 
         Raises:
-          Left: the run was asked to leave, and has saved its state.
+          Left: the run was asked to leave, in any of its processes, and has saved its state.
+          Lost: another process is gone.
           NotFinite: numbers in the state that are not finite, which then is not saved.
           OSError, UserError: it cannot be saved.
         """
-        asked = leaving.asked()
+        asked = processes.any_of(leaving.asked())
         if asked or done.step == 0 or time.monotonic() - self._saved_at > SECONDS:
             self._save(stage, state, done)
         if asked:
-            self._leave_if_asked()
+            self._leave()
 
     def last_good(self) -> str:
         """Where the last whole checkpoint is, in words."""
+        if not self.folder.written:
+            return f"Process 0 says which is the last good checkpoint in {self.folder.path}."
         if self._last is None:
             return f"No checkpoint was written in {self.folder.path} since it was started."
         stage, done = self._last
@@ -116,7 +122,8 @@ class Saves:
         self._kept.close()
 
     def _restore(self, note: Callable[[str], None]) -> None:
-        kept, damaged = self._kept.restore()
+        kept, damaged = self._kept.restore() if self.folder.written else (None, [])
+        kept = from_bytes(processes.told(to_bytes(kept)))
         for what in damaged:
             note(f"warning: {what}; going on from {'the beginning' if kept is None else f'checkpoint {kept.number}'}")
         logs = dict.fromkeys(LOGS, "") if kept is None else kept.about["logs"]
@@ -124,7 +131,7 @@ class Saves:
             self._refuse_other(kept)
             self._restored, self.notes = kept, kept.about["notes"]
             self._last = kept.about["stage"], Done(kept.about["epoch"], kept.about["step"])
-        for name, text in logs.items():
+        for name, text in logs.items() if self.folder.written else ():
             if text:
                 self.folder.write_text(name, text)
             else:
@@ -138,8 +145,8 @@ class Saves:
             )
 
     def _save(self, stage: str, state: Any, done: Done) -> None:
-        if not self.folder.written or jax.process_count() > 1:
-            return  # Orbax would wait for the other processes, which write nothing.
+        if not self.folder.written:
+            return
         arrays = flat_arrays({"state": state, "metrics": {name: np.concatenate(of) for name, of in done.metrics.items()}})
         for name, array in arrays.items():
             if name.startswith("state.") and array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -149,20 +156,21 @@ class Saves:
         self._kept.save(arrays, {"what": self._what, **place, "logs": logs, "notes": copy.deepcopy(self.notes)})
         self._saved_at, self._last = time.monotonic(), (stage, done)
 
-    def _leave_if_asked(self) -> None:
-        if leaving.asked():
-            self._kept.wait()
-            raise leaving.Left(f"Left, as asked. {self.last_good()} {leaving.how_to_resume() or ''}".strip())
+    def _leave(self) -> None:
+        self._kept.wait()
+        raise leaving.Left(f"Left, as asked. {self.last_good()} {leaving.how_to_resume() or ''}".strip())
 
 
 @contextlib.contextmanager
 def saving(
     folder: RunFolder, begun_with: dict[str, Any], note: Callable[[str], None], spent: Spent = _untold
 ) -> Iterator[Saves]:
-    """A :class:`Saves` that is closed in the end, and whose last checkpoint is named where numbers are not finite.
+    """A :class:`Saves` that is closed in the end, and whose last checkpoint is named where numbers are not finite or another
+    process is gone.
 
     Raises:
       UserError: as :class:`Saves`, and with that name.
+      Lost: another process is gone.
     """
     with leaving.resumable(f"jaxnas resume {shlex.quote(str(folder.path))}"):
         saves = Saves(folder, begun_with, note, spent)
@@ -173,6 +181,10 @@ def saving(
             with contextlib.suppress(OSError, UserError):
                 saves.close()
             raise UserError(f"{error} {saves.last_good()}") from error
+        except leaving.Lost as lost:
+            with contextlib.suppress(OSError, UserError):
+                saves.close()
+            raise leaving.Lost(f"{lost} {saves.last_good()} {leaving.how_to_resume()}") from lost
         except BaseException:
             with contextlib.suppress(OSError, UserError):  # What is raised here came first.
                 saves.close()

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.tree_util import Partial
 
 from jaxnas.data import Dataset, centre_crop, load, normalise
 from jaxnas.derive import derive
@@ -22,7 +24,7 @@ from jaxnas.run_folder import ALPHAS, CONFIG, GENOTYPE_JSON, NETWORK, SUPERNET, 
 from jaxnas.searching import search_data, search_network
 from jaxnas.spaces import PUBLISHED, CellSpace, Genotype, Space, from_text, read
 from jaxnas.stages import gathered
-from jaxnas.training import compile_evaluation, network_of, shape_of
+from jaxnas.training import Teacher, compile_evaluation, network_image_size, network_of, shape_of
 from jaxnas.trainings import find
 
 RECIPE_OF_FAMILY = {"darts": MAIN, "nb201": "nb201-digits", "blocks": "blocks-digits"}
@@ -56,11 +58,29 @@ def config_of(folder: Path) -> tuple[str, Recipe | Training]:
     Raises:
       UserError: no run is there, or its configuration is damaged.
     """
+    return config_in(read_config(folder))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a run, as it was written.
+
+    Raises:
+      UserError: no run is there, or its configuration is no JSON object.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder} is not the folder of a run.")
     config = read_json(folder / CONFIG)
     if not isinstance(config, dict):
         raise UserError(f"{folder / CONFIG} holds no configuration. Was it changed?")
+    return config
+
+
+def config_in(config: dict[str, Any]) -> tuple[str, Recipe | Training]:
+    """Name of a recipe, and what it does, from a run's configuration.
+
+    Raises:
+      UserError: it is damaged.
+    """
     return config.get("recipe", MAIN), from_config(config)
 
 
@@ -160,7 +180,7 @@ def test_accuracy(folder: Path, data_dir: Path | None) -> tuple[float, int]:
     Raises:
       UserError: as :func:`trained_network`.
     """
-    trained, training, dataset = _trained(folder, data_dir)
+    training, dataset, trained = _read_back(folder, data_dir)
     network = network_of(trained.genotype, training.train, dataset)
     crop = training.train.augmentation.resized_crop
     evaluation = compile_evaluation(network, dataset.test, trained.weights, trained.statistics, dataset, crop)
@@ -173,24 +193,62 @@ def trained_network(folder: Path, data_dir: Path | None, count: int = 16) -> tup
     Raises:
       UserError: no run is there, or one without a trained network, or its files are damaged.
     """
-    trained, training, dataset = _trained(folder, data_dir)
+    training, dataset, trained = _read_back(folder, data_dir)
     images, crop = jnp.asarray(dataset.train.images[:count]), training.train.augmentation.resized_crop
     return trained, np.asarray(normalise(centre_crop(images, crop) if crop else images, dataset.mean, dataset.std))
 
 
-def _trained(folder: Path, data_dir: Path | None) -> tuple[TrainedNetwork, Training, Dataset]:
+def teacher_of(training: Training, dataset: Dataset) -> Teacher | None:
+    """The network of the run that a training names as its teacher, in evaluation mode; None where it names none.
+
+    Raises:
+      UserError: no run is there, or one without a trained network, of another dataset or of images of another size.
+    """
+    if not training.train.teacher:
+        return None
+    folder = Path(training.train.teacher)
+    taught = training_of(folder)[1]
+    if taught.dataset != training.dataset:
+        raise UserError(f"The teacher {folder} was trained on {taught.dataset}, not on {training.dataset}. Give another one.")
+    trained = _trained(folder, taught, dataset)
+    size = network_image_size(training.train.augmentation, dataset)
+    if trained.shape.image_size != size:
+        raise UserError(
+            f"The teacher {folder} is for images of {trained.shape.image_size} pixels, those of this training have {size}. "
+            "Give another one."
+        )
+    network = network_of(trained.genotype, taught.train, dataset)
+
+    def logits(weights: Any, statistics: Any, images: Array) -> Array:
+        return network.forward(weights, None, images, jax.random.key(0), {}, statistics)[0][0]
+
+    return Partial(logits, trained.weights, trained.statistics)
+
+
+def _read_back(folder: Path, data_dir: Path | None) -> tuple[Training, Dataset, TrainedNetwork]:
     _, training = training_of(folder)
-    genotype = genotype_of(folder)
+    _check_trained(folder)
+    dataset = load(training.dataset, data_dir)
+    return training, dataset, _trained(folder, training, dataset)
+
+
+def _check_trained(folder: Path) -> None:
     if not (folder / NETWORK).exists():
+        genotype_of(folder)  # Which says so, where there is none.
         raise UserError(
             f"{folder} has no {NETWORK}: the run was ended before its network was trained. "
             f"Go on with: jaxnas resume {shlex.quote(str(folder))}"
         )
-    dataset = load(training.dataset, data_dir)
+
+
+def _trained(folder: Path, training: Training, dataset: Dataset) -> TrainedNetwork:
+    """What a training left in a folder."""
+    _check_trained(folder)
+    genotype = genotype_of(folder)
     init = network_of(genotype, training.train, dataset).init
     like: Any = dict(zip(("weights", "statistics"), jax.eval_shape(init, jax.random.key(0)), strict=True))
     arrays = read_arrays(folder / NETWORK, like)
-    trained = TrainedNetwork(
+    return TrainedNetwork(
         genotype,
         shape_of(genotype, training.train, dataset),
         arrays["weights"],
@@ -200,4 +258,3 @@ def _trained(folder: Path, data_dir: Path | None) -> tuple[TrainedNetwork, Train
         dataset.class_names,
         cropped=training.train.augmentation.resized_crop > 0,
     )
-    return trained, training, dataset

@@ -32,6 +32,9 @@ class TrainRecipe:
       auxiliary_weight: of the auxiliary head's loss; 0 for no head.
       drop_path: probability at the end of training, growing linearly by epoch from 0 (family darts).
       dropout: probability before the classifier (family blocks).
+      teacher: folder of a run whose network is learned from, too; none where it is empty. Also in Python a function.
+      distillation_weight: with a teacher, of :func:`jaxnas.losses.distillation` beside 1 minus it of the loss by the labels.
+      distillation_temperature: with a teacher: T. Both as of Zagoruyko and Komodakis (2017), section 4.1.
       augmentation: of the training images; where it crops and resizes, a test image's centre of the same size is evaluated.
     """
 
@@ -55,16 +58,22 @@ class TrainRecipe:
     auxiliary_weight: float = 0.4
     drop_path: float = 0.2
     dropout: float = 0.0
+    teacher: str = ""
+    distillation_weight: float = 0.9
+    distillation_temperature: float = 4.0
     augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
         check_known(self)
         check_finite(self)
         check_positive(self, "channels", "cells", "epochs", "batch", "learning_rate", "learning_rate_factor")
+        check_positive(self, "distillation_weight", "distillation_temperature")
         check_not_negative(
             self, "learning_rate_end", "warmup_epochs", "weight_decay", "clip", "auxiliary_weight", "steps_per_epoch"
         )
         check_below_one(self, "momentum", "label_smoothing", "drop_path", "dropout")
+        if self.distillation_weight > 1:
+            raise UserError(f"distillation_weight is at most 1, where labels are not read, got {self.distillation_weight}.")
         if self.warmup_epochs and self.schedule == "exponential":
             raise UserError(f"warmup_epochs={self.warmup_epochs} needs schedule=cosine or linear, got exponential.")
         if self.warmup_epochs >= self.epochs:

@@ -12,17 +12,30 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array, lax
+from jax.tree_util import Partial
 
 from jaxnas.budget import Budget, pace
 from jaxnas.compiling import Compiled, compile_ahead
 from jaxnas.data import Augmentation, Dataset, Split, augment, centre_crop, normalise
 from jaxnas.errors import UserError
 from jaxnas.feeding import Report, Stage, check_batch, epochs_of_steps, index_batches
-from jaxnas.losses import accuracy, mean_cross_entropy
+from jaxnas.losses import accuracy, distillation, mean_cross_entropy
 from jaxnas.nets import ChainShape, Network, Shape, derived
 from jaxnas.optimizers import clip_by_torch_norm, cosine, exponential, linear, sgd
 from jaxnas.recipes import TrainRecipe
 from jaxnas.spaces import Genotype
+
+Teacher = Callable[[Array], Array]
+"""From the images that a network is trained on, float32 ``[N, H, W, 3]``, augmented and normalised, to logits ``[N, classes]``.
+
+Any function that JAX can trace. One that runs on the host, of whatever library, is one by ``jax.pure_callback``::
+
+    def teacher(images):
+        shape = jax.ShapeDtypeStruct((len(images), 10), jnp.float32)
+        return jax.pure_callback(lambda x: predict(np.asarray(x)), shape, images)
+
+A teacher with weights is best a ``jax.tree_util.Partial(function, weights)``: they are then arguments of the compiled step.
+"""
 
 RUNNING_MOMENTUM = 0.9  # Weight of the old value: PyTorch's momentum of 0.1.
 EVALUATION_BATCH = 250
@@ -133,7 +146,10 @@ def running_average(statistics: Any, moments: Any) -> Any:
 def train_step(
     network: Network, recipe: TrainRecipe, steps_per_epoch: Any, mean: Any, std: Any
 ) -> Callable[[TrainState, Any, Array], tuple[TrainState, dict[str, Array]]]:
-    """The step ``(state, data, indices) -> (state, metrics)``: augmentation, loss with auxiliary head, update, averages."""
+    """The step ``(state, data, indices) -> (state, metrics)``: augmentation, loss with auxiliary head, update, averages.
+
+    Where the data have a ``teacher``, the network learns from its logits, too; an auxiliary head from the labels alone.
+    """
     update = optimizer(recipe, steps_per_epoch)
 
     def step(state: TrainState, data: Any, indices: Array) -> tuple[TrainState, dict[str, Array]]:
@@ -147,9 +163,14 @@ def train_step(
         if recipe.dropout:
             scalars["dropout"] = jnp.asarray(recipe.dropout)
 
+        taught = data["teacher"](images) if "teacher" in data else None
+
         def loss(weights: Any) -> tuple[Array, Any]:
             (logits, auxiliary), moments = network.forward(weights, None, images, for_network, scalars)
             value = mean_cross_entropy(logits, labels, recipe.label_smoothing)
+            if taught is not None:
+                share = recipe.distillation_weight
+                value = (1 - share) * value + share * distillation(logits, taught, recipe.distillation_temperature)
             if auxiliary is not None:
                 value = value + recipe.auxiliary_weight * mean_cross_entropy(auxiliary, labels, recipe.label_smoothing)
             return value, (logits, moments)
@@ -168,7 +189,9 @@ def train_step(
     return step
 
 
-def train_stage(network: Network, recipe: TrainRecipe, dataset: Dataset, seed: int, paced: bool = False) -> Stage:
+def train_stage(
+    network: Network, recipe: TrainRecipe, dataset: Dataset, seed: int, paced: bool = False, teacher: Teacher | None = None
+) -> Stage:
     """The training of a network as a stage, not yet run. Paced, its program serves any number of steps an epoch."""
     size, steps_per_epoch = len(dataset.train.labels), recipe.steps_per_epoch or len(dataset.train.labels) // recipe.batch
     init_key, step_key, order_key = (jax.random.fold_in(jax.random.key(seed), purpose) for purpose in (10, 11, 12))
@@ -190,6 +213,8 @@ def train_stage(network: Network, recipe: TrainRecipe, dataset: Dataset, seed: i
         return train_step(network, recipe, data["steps_per_epoch"], dataset.mean, dataset.std)(state, data, indices)
 
     data: dict[str, Any] = {"images": dataset.train.images, "labels": dataset.train.labels}
+    if teacher is not None:
+        data["teacher"] = Partial(teacher)  # A tree: its weights, if it is a Partial itself, are arrays among the data.
     if paced:
         data["steps_per_epoch"] = np.int32(steps_per_epoch)
     step = paced_step if paced else train_step(network, recipe, steps_per_epoch, dataset.mean, dataset.std)
@@ -197,22 +222,33 @@ def train_stage(network: Network, recipe: TrainRecipe, dataset: Dataset, seed: i
 
 
 def train(
-    genotype: Genotype, recipe: TrainRecipe, dataset: Dataset, seed: int, report: Report, budget: Budget | None = None
+    genotype: Genotype,
+    recipe: TrainRecipe,
+    dataset: Dataset,
+    seed: int,
+    report: Report,
+    budget: Budget | None = None,
+    teacher: Teacher | None = None,
 ) -> Trained:
     """Trains a genotype's network on the whole training set and measures it once, after the last epoch, on the test set.
 
-    A budget decides the steps of an epoch; the recipe is then as from ``jaxnas.budget.for_budget``.
+    Args:
+      budget: decides the steps of an epoch; the recipe is then as from ``jaxnas.budget.for_budget``.
+      teacher: what the network learns from beside the labels; the recipe has the weight and the temperature. Where a recipe
+        names a run as the teacher, :func:`jaxnas.stored.teacher_of` gives the function.
 
     Raises:
-      UserError: a batch larger than the training set, a network that cannot be built, a loss that is not finite.
+      UserError: a batch larger than the training set, a network that cannot be built, a loss that is not finite, a teacher that
+        is missing or whose outputs are not ``[N, classes]``.
     """
+    check_teacher(recipe, dataset, teacher)
     check_batch(recipe.batch, len(dataset.train.labels), "training set")
     network = network_of(genotype, recipe, dataset)
     if budget is None:
-        state, compiled = epochs_of_steps(train_stage(network, recipe, dataset, seed), report)
+        state, compiled = epochs_of_steps(train_stage(network, recipe, dataset, seed, teacher=teacher), report)
     else:
-        steps, compiled = pace(train_stage(network, recipe, dataset, seed, paced=True), budget.train_steps)
-        stage = train_stage(network, dataclasses.replace(recipe, steps_per_epoch=steps), dataset, seed, paced=True)
+        steps, compiled = pace(train_stage(network, recipe, dataset, seed, True, teacher), budget.train_steps)
+        stage = train_stage(network, dataclasses.replace(recipe, steps_per_epoch=steps), dataset, seed, True, teacher)
         state, compiled = epochs_of_steps(stage, report, compiled=compiled, over=budget.over)
     crop = recipe.augmentation.resized_crop
     evaluation = compile_evaluation(network, dataset.test, state.weights, state.statistics, dataset, crop)
@@ -227,6 +263,25 @@ def train(
         trace_seconds=compiled.trace_seconds + evaluation.trace_seconds,
         compile_seconds=compiled.compile_seconds + evaluation.compile_seconds,
     )
+
+
+def check_teacher(recipe: TrainRecipe, dataset: Dataset, teacher: Teacher | None) -> None:
+    """Passes where there is no teacher, or one that gives out a logit for every class.
+
+    Raises:
+      UserError: the recipe names one, but none is given, or its outputs have another shape.
+    """
+    if teacher is None:
+        if recipe.teacher:
+            raise UserError(f"The recipe names the teacher {recipe.teacher!r}, but no function is given for it.")
+        return
+    size = network_image_size(recipe.augmentation, dataset)
+    taught = jax.eval_shape(teacher, jax.ShapeDtypeStruct((recipe.batch, size, size, 3), jnp.float32))
+    if getattr(taught, "shape", None) != (recipe.batch, dataset.classes):
+        raise UserError(
+            f"Of {recipe.batch} images of {dataset.name} a teacher gives out logits [{recipe.batch}, {dataset.classes}], "
+            f"this one {taught}."
+        )
 
 
 def compile_evaluation(

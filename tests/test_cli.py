@@ -318,6 +318,16 @@ def test_a_run_that_was_asked_to_leave_says_how_to_go_on(
     assert call(capsys, "search", "nb201-digits") == (75, "jaxnas: Left. Go on with: jaxnas resume 'runs/my run'")
 
 
+def test_where_another_process_is_gone_the_code_says_that_the_run_can_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object) -> None:
+        raise leaving.Lost("Another process is gone.")
+
+    monkeypatch.setattr(run, "run", lost)
+    assert call(capsys, "search", "nb201-digits") == (75, "jaxnas: Another process is gone.")
+
+
 @pytest.mark.slow
 def test_a_signal_within_an_epoch_saves_and_the_run_goes_on_to_the_same_bytes(
     capsys: pytest.CaptureFixture[str], empty_folder: Path

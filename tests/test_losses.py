@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnas.losses import mean_cross_entropy
+from jaxnas.losses import distillation, mean_cross_entropy
 
 
 @pytest.mark.quick
@@ -30,3 +30,16 @@ def test_smoothed_cross_entropy_and_its_gradient(smoothing: float) -> None:
         found, slope = loss(jnp.asarray(logits))
         np.testing.assert_allclose(found, value, rtol=1e-13)
         np.testing.assert_allclose(slope, gradient, rtol=1e-11, atol=1e-15)
+
+
+@pytest.mark.parametrize("temperature", (1.0, 4.0))
+def test_distillation_and_its_gradient(temperature: float) -> None:
+    """The divergence of the softened distributions times T^2, and T times their difference (Hinton et al., 2015)."""
+    rng = np.random.default_rng(1)
+    logits, taught = 3 * rng.normal(size=(2, 5, 7))
+    soft, target = (np.exp(values / temperature) for values in (logits, taught))
+    soft, target = (powers / powers.sum(1, keepdims=True) for powers in (soft, target))
+    with jax.enable_x64(True):
+        value, slope = jax.value_and_grad(distillation)(jnp.asarray(logits), jnp.asarray(taught), temperature)
+        np.testing.assert_allclose(value, temperature**2 * (target * np.log(target / soft)).sum() / 5, rtol=1e-12)
+        np.testing.assert_allclose(slope, temperature * (soft - target) / 5, rtol=1e-11, atol=1e-15)

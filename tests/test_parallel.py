@@ -50,34 +50,3 @@ def test_batches_that_cannot_be_shared(
     with pytest.raises(UserError) as error:
         parallel.mesh_for(batch, devices, micro_batches)
     assert all(words in str(error.value) for words in said), error.value
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (("host:1", None, None), "--processes and --process-id missing"),
-        ((None, 2, 0), "--coordinator missing"),
-        (("host", 2, 0), "--coordinator host: give HOST:PORT"),
-        (("host:1", 2, 2), "--process-id 2: with --processes 2 it is 0 to 1"),
-    ],
-)
-def test_processes_that_cannot_be(given: Any, said: str) -> None:
-    with pytest.raises(UserError, match=said):
-        parallel.join(*given)
-
-
-def test_alone_where_the_environment_knows_of_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown(*_: Any, **__: Any) -> None:
-        raise ValueError("coordinator_address should be defined.")
-
-    monkeypatch.setattr(jax.distributed, "initialize", unknown)
-    parallel.join()
-    parallel.join(processes=1)
-    assert parallel.is_first()
-
-    def unreachable(*_: Any, **__: Any) -> None:
-        raise RuntimeError("Failed to recognize coordinator address t1v-0.")
-
-    monkeypatch.setattr(jax.distributed, "initialize", unreachable)
-    with pytest.raises(UserError, match="Failed to recognize .* --processes 1"):
-        parallel.join()

@@ -130,9 +130,10 @@ def test_published_values(name: str) -> None:
     assert training["family"] == FAMILIES.get(name.split("-")[0], "darts")
     found = training["train"]
     assert {key: found[key] for key in values} == values
-    assert found["steps_per_epoch"] == 0  # Epochs are passes.
+    assert found["steps_per_epoch"] == 0 and not found["teacher"]  # Epochs are passes, labels all that is learned from.
     # What is not compared is not read: a factor where the schedule has none.
-    unread = {"learning_rate_factor"} if found["schedule"] != "exponential" else set()
+    unread = {"teacher", "distillation_weight", "distillation_temperature"}
+    unread |= {"learning_rate_factor"} if found["schedule"] != "exponential" else set()
     assert set(found) - set(values) - {"steps_per_epoch"} <= unread | (SIZES if training["family"] == "blocks" else set())
 
 

@@ -25,6 +25,21 @@ JsonTarget = Annotated[
 ]
 
 
+@dataclasses.dataclass(frozen=True)
+class Together:
+    """Which process this is of those that search together.
+
+    Attributes:
+      coordinator: HOST:PORT of process 0, the same on every host. Under Slurm, on TPU VMs and with Open MPI leave it out.
+      processes: how many processes search together; 1 searches alone whatever the environment says.
+      process_id: which of them this one is, from 0. Process 0 writes and prints.
+    """
+
+    coordinator: str | None = None
+    processes: int | None = None
+    process_id: int | None = None
+
+
 def take_name(arguments: list[str]) -> tuple[str | None, list[str]]:
     """A leading argument that is no option, and the others.
 

@@ -2,13 +2,17 @@
 
 # No "from __future__ import annotations" here: tyro reads the annotations of a nested function.
 
+import json as json_format
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from jaxnas import candidates, parallel, run, stored
+import jax
+import tyro
+
+from jaxnas import candidates, parallel, processes, run, stored
 from jaxnas.commands import STARTED, blackbox
-from jaxnas.commands.arguments import JsonTarget, next_command, parse, take_name
+from jaxnas.commands.arguments import JsonTarget, Together, next_command, parse, take_name
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -24,16 +28,24 @@ def main(arguments: list[str]) -> int:
     if path is None and not {"-h", "--help"} & set(rest):
         raise UserError("jaxnas resume needs the folder of a run, before all options.")
 
-    def resume(data_dir: Path | None = None, devices: int | None = None, json: JsonTarget = None) -> int:
+    def resume(
+        data_dir: Path | None = None,
+        devices: int | None = None,
+        together: Annotated[Together, tyro.conf.arg(name="")] = Together(),  # noqa: B008 - it is frozen.
+        json: JsonTarget = None,
+    ) -> int:
         """Go on with a run that was ended.
 
         Args:
           data_dir: folder of the dataset's official files.
           devices: how many devices share every batch of a search, all by default. With another number than before the bytes are
             others: sums are then of other parts.
+          together: which process this is of those that search together.
         """
         assert path is not None
-        with json_output(json) as write, Console() as console:
+        processes.join(together.coordinator, together.processes, together.process_id)
+        first = processes.is_first()
+        with json_output(json if first else None) as write, Console(quiet=not first) as console:
             result = resumed(Path(path), data_dir, console, time.perf_counter() - STARTED, devices)
             write(result)
             trained = "test_accuracy" in result.get("found", result.get("given", {}))
@@ -43,7 +55,7 @@ def main(arguments: list[str]) -> int:
     about = (
         "Go on with a search or a training that was ended, from its last checkpoint, to the bytes that it would have left; "
         "with a black-box search from its finished candidates. The configuration is in the folder. A run that is finished is "
-        "left as it is."
+        "left as it is. A search of several processes goes on in several, which are told what the first one reads."
     )
     return parse(resume, rest, "resume RUN", about)
 
@@ -56,15 +68,20 @@ def resumed(
     Raises:
       UserError: no run is there, or one that cannot go on, or its data are missing.
       TargetMissed: the run ended, or ends, with that.
+      Lost: another process is gone.
     """
-    name, recipe = stored.config_of(path)
-    folder = RunFolder(path, resume=True)
-    if (path / RESULT).exists():
-        result = read_json(path / RESULT)
+    first = processes.is_first()
+    begun = _begun(path) if first else {}
+    begun = json_format.loads(processes.told(json_format.dumps(begun).encode()))
+    name, recipe = stored.config_in(begun["config"])
+    folder = RunFolder(path, resume=True, written=first)
+    if (result := begun["result"]) is not None:
         if "missed" in result:
             raise TargetMissed(result["missed"], result)
         console.note(f"{path} is finished: nothing is left to do.")
         return result
+    if isinstance(recipe, Training) and jax.process_count() > 1:
+        raise UserError(f"{path} is no search by gradient, and so of one process. Give --processes 1.")
     if isinstance(recipe, Training) and (what := candidates.begun(path)) is not None:
         blackbox.check(name, recipe, data_dir)
         return blackbox.searched(name, what, recipe, data_dir, folder, console)
@@ -77,3 +94,9 @@ def resumed(
     mesh = parallel.mesh_for(recipe.search.batch, devices, recipe.search.micro_batches)
     with reported(folder, console):
         return run.run(name, recipe, dataset, folder, console, import_seconds, None, mesh)
+
+
+def _begun(path: Path) -> dict[str, Any]:
+    """What a folder says of its run: how it was begun, and its end."""
+    config = stored.read_config(path)
+    return {"config": config, "result": read_json(path / RESULT) if (path / RESULT).exists() else None}

@@ -9,9 +9,9 @@ from typing import Annotated
 import jax
 import tyro
 
-from jaxnas import parallel, profiling, recipes, run
+from jaxnas import parallel, processes, profiling, recipes, run
 from jaxnas.commands import STARTED
-from jaxnas.commands.arguments import JsonTarget, next_command, parse, recipe_first, take_name, with_target
+from jaxnas.commands.arguments import JsonTarget, Together, next_command, parse, recipe_first, take_name, with_target
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -38,9 +38,7 @@ def main(arguments: list[str]) -> int:
         profile: Path | None = None,
         tensorboard: Path | None = None,
         devices: int | None = None,
-        coordinator: str | None = None,
-        processes: int | None = None,
-        process_id: int | None = None,
+        together: Annotated[Together, tyro.conf.arg(name="")] = Together(),  # noqa: B008 - it is frozen.
         json: JsonTarget = None,
     ) -> int:
         """Search a cell, or a mobile network.
@@ -57,16 +55,14 @@ def main(arguments: list[str]) -> int:
             step is compiled and warm, on a copy of what the search begins with, which then begins as it would without.
           tensorboard: write the metrics of every epoch to that folder, too, for TensorBoard.
           devices: how many devices share every batch, all by default.
-          coordinator: HOST:PORT of process 0, the same on every host. Under Slurm, on TPU VMs and with Open MPI leave it out.
-          processes: how many processes search together; 1 searches alone whatever the environment says.
-          process_id: which of them this one is, from 0. Process 0 writes and prints.
+          together: which process this is of those that search together.
         """
         import_seconds = time.perf_counter() - STARTED
         if dry_run and json is not None:
             raise UserError("A dry run has no result. Give --json without --dry-run.")
         recipe = with_target(recipe, latency_table, target_ms)
-        parallel.join(coordinator, processes, process_id)
-        first = parallel.is_first()
+        processes.join(together.coordinator, together.processes, together.process_id)
+        first = processes.is_first()
         if profile is not None and jax.process_count() > 1:
             raise UserError("A profile is of one process. Give --profile without others.")
         with json_output(json if first else None) as write:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.metadata
 import inspect
 import json
 import textwrap
@@ -14,14 +13,14 @@ from typing import Any
 
 from jaxnas.errors import UserError
 from jaxnas.export import plain
-from jaxnas.export.trained_network import TrainedNetwork
+from jaxnas.export.trained_network import TrainedNetwork, writer
 from jaxnas.nets import Shape
 from jaxnas.spaces import BlockGenotype, Genotype, Nb201Genotype, mbconv, to_text
 
 STYLES = {"proxyless": "MobileStyle(nnx.relu6, 1e-3, False)", "fbnet": "MobileStyle(nnx.relu, 1e-5, True)"}
 """The conventions of :data:`jaxnas.nets.mobile.STYLES`."""
 
-_FILE = '''"""A network that jaxnas {version} found and trained, in plain Flax. It needs jax, flax and safetensors.
+_FILE = '''"""A network that {writer} found and trained, in plain Flax. It needs jax, flax and safetensors.
 
     network = load("{weights}")
     logits = network(preprocess(images))  # images: uint8 [N, {size}, {size}, 3], red, green, blue
@@ -76,9 +75,8 @@ def network_source(trained: TrainedNetwork, weights: str) -> str:
     """
     construction, plan, used = _construction(trained)
     network = construction.partition("(")[0]
-    version = importlib.metadata.version("jaxnas")
     tail = {
-        "version": version,
+        "writer": writer(),
         "weights": weights,
         "size": trained.shape.image_size,
         "genotype": textwrap.fill(to_text(trained.genotype), 120, initial_indent="    ", subsequent_indent="    "),

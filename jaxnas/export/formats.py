@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,7 @@ from jax import Array
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.export.flax_file import network_module, network_source
 from jaxnas.export.folding import fold
-from jaxnas.export.trained_network import TrainedNetwork
+from jaxnas.export.trained_network import TrainedNetwork, writer
 from jaxnas.spaces import Genotype, to_json, to_text
 
 Format = Literal["genotype", "safetensors", "flax", "stablehlo", "onnx"]
@@ -183,7 +182,7 @@ def _function(network: Any) -> Callable[[Array], Array]:
 def _metadata(trained: TrainedNetwork) -> dict[str, str]:
     """What the file of weights says of itself; safetensors has text alone."""
     return {
-        "jaxnas": importlib.metadata.version("jaxnas"),
+        "written_by": writer(),
         "genotype": to_text(trained.genotype),
         "shape": json.dumps(dataclasses.asdict(trained.shape)),
         "preprocessing": json.dumps(trained.preprocessing()),

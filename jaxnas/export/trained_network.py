@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 from typing import Any
 
 import jax
@@ -12,6 +13,14 @@ from jax import Array
 from jaxnas.interop import to_state_dict
 from jaxnas.nets import ChainShape, Shape, derived
 from jaxnas.spaces import Genotype
+
+
+def writer() -> str:
+    """Who exported, with the version where it is installed."""
+    try:
+        return f"jaxnas {importlib.metadata.version('jaxnas')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "jaxnas"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,28 +6,30 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from jaxnas.card import Difference, differences, refused
 from jaxnas.errors import UserError
 from jaxnas.pareto import non_dominated
 from jaxnas.report import charts
 from jaxnas.report.facts import Run, number
+from jaxnas.report.groups import Equal, Group, groups, spread
 from jaxnas.report.page import Chart, Drawing, Page, Section, Table
 from jaxnas.report.run_page import drawn, percent
 
 
 def comparison(runs: Sequence[Run]) -> Page:
-    """The page of several runs.
+    """The page of several runs; what keeps them from being compared (:func:`apart`) is told first.
 
     Raises:
       UserError: fewer than two.
     """
-    if len(runs) < 2:
-        raise UserError("A comparison needs the folders of at least two runs.")
-    groups: dict[str, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(run.name, []).append(run)
-    problems = [f"{run.folder}: {problem}" for run in runs for problem in run.problems]
-    sections, left_out = [_summary(groups), _runs(runs)], []
-    for section, what in ((_curves(groups), "curves of the searches"), (_trade(runs), "accuracy against latency")):
+    found = groups(runs)
+    problems = [f"{'Not comparable' if refused([one]) else 'Note'}: {one}" for one in apart(runs)]
+    problems += [f"{run.folder}: {problem}" for run in runs for problem in run.problems]
+    sections, left_out = [_summary(found), _runs(runs)], []
+    for section, what in (
+        (_curves({one.label: list(one.runs) for one in found}), "curves of the searches"),
+        (_trade(runs), "accuracy against latency"),
+    ):
         if section is None:
             left_out.append(what)
         else:
@@ -39,34 +41,60 @@ def comparison(runs: Sequence[Run]) -> Page:
     ]
     if drawings:
         sections.append(Section("networks", "Networks", "What each run found.", drawings))
-    names = ", ".join(groups)
+    names = ", ".join(group.label for group in found)
     return Page(f"jaxnas: {len(runs)} runs", f"Recipes: {names}.", sections, problems, left_out)
+
+
+def apart(runs: Sequence[Run]) -> list[Difference]:
+    """What differs between runs, each named by its folder.
+
+    Raises:
+      UserError: fewer than two.
+    """
+    if len(runs) < 2:
+        raise UserError("A comparison needs the folders of at least two runs.")
+    if len({run.folder.resolve() for run in runs}) < len(runs):
+        raise UserError("A run is named twice: a comparison needs two runs.")
+    names = [run.folder.name for run in runs]
+    return differences({str(run.folder) if names.count(run.folder.name) > 1 else run.folder.name: run.card for run in runs})
 
 
 def _accuracy(run: Run) -> float | None:
     return number(run.network.get("test_accuracy"))
 
 
-def spread(values: Sequence[float]) -> str:
-    """Mean and sample deviation of shares; of one value there is none.
+def random_search(equal: Equal) -> str:
+    """Random search at equal cost in words.
 
-    >>> spread([0.9, 0.92, 0.94]), spread([0.9])
-    ('92.00% ± 2.00%', '90.00%')
+    >>> random_search(Equal(2, 0.75)), random_search(Equal(None, None, "none were trained"))
+    ('75.00%, best of 2', 'not known: none were trained')
     """
-    if not values:
-        return "not known"
-    deviation = f" ± {statistics.stdev(values):.2%}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2%}{deviation}"
+    return f"not known: {equal.why}" if equal.expected is None else f"{equal.expected:.2%}, best of {equal.best_of}"
 
 
-def _summary(groups: dict[str, list[Run]]) -> Section:
+def _summary(found: Sequence[Group]) -> Section:
     rows = []
-    for name, runs in groups.items():
-        found = [value for run in runs if (value := _accuracy(run)) is not None]
-        random = [number(row.get("test_accuracy")) for run in runs for row in run.rows[1:]]
-        rows.append((name, str(len(found)), spread(found), spread([value for value in random if value is not None])))
-    columns = ("recipe", "finished runs", "test accuracy, found", "random networks")
-    text = "Means, with the sample deviation over runs (seeds) and, of the random networks, over all of them."
+    for group in found:
+        seconds = [group.device_seconds.get(kind, 0.0) for kind in ("search", "train found")]
+        known = [f"{value:,.0f}" for value in seconds] if group.device_seconds else ["not known"] * 2
+        compiling = "not known" if group.compile_seconds is None else f"{group.compile_seconds:,.0f}"
+        numbers = (spread(group.found), spread(group.random), random_search(group.equal))
+        rows.append((group.label, ", ".join(group.differs) or "", *numbers, *known, compiling))
+    columns = (
+        "recipe",
+        "not as the first in",
+        "test accuracy, found",
+        "random networks",
+        "random search, equal cost",
+        "search, device s",
+        "training, device s",
+        "compilation, s",
+    )
+    text = (
+        "Means, with the sample deviation over runs (seeds) and, of the random networks, over all of them; of one run there is "
+        "none. Random search at equal cost trains as many random networks as the search and its training took device seconds "
+        "for; kept is the best by test accuracy, which no random search that chooses by validation can beat."
+    )
     return Section("summary", "Summary", text, [Table("Recipes beside each other.", columns, rows)])
 
 

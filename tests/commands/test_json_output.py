@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -68,13 +69,16 @@ def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, benchmark: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Every test runs in a folder of its own, which holds a run that has searched and tables of latencies."""
+    """Every test runs in a folder of its own, which holds two runs that have searched and tables of latencies."""
     monkeypatch.chdir(tmp_path)
     recipe = recipes.find("nb201-digits")
-    written = RunFolder(tmp_path / "searched")
-    written.write_json(CONFIG, {"recipe": "nb201-digits", **plain(recipe)})
-    card.Card(written, card.of_search("nb201-digits", recipe, load("digits"), recipe.search.build_space()))
-    written.write_arrays(ALPHAS, initial_alphas(recipe.search.build_space(), jax.random.key(3)))
+    space = recipe.search.build_space()
+    for seed, name in enumerate(("searched", "again")):
+        seeded = dataclasses.replace(recipe, seed=seed)
+        written = RunFolder(tmp_path / name)
+        written.write_json(CONFIG, {"recipe": "nb201-digits", **plain(seeded)})
+        card.Card(written, card.of_search("nb201-digits", seeded, load("digits"), space))
+        written.write_arrays(ALPHAS, initial_alphas(space, jax.random.key(3)))
     latency.write(latency.Table("layers", "nb201", "x", 1, "float32", {"a": latency.Row(1.0)}), tmp_path / "table.json")
     shutil.copy(benchmark, tmp_path / "nb201.npz")
     (tmp_path / "lut.yaml").write_text("Conv-input:8x8x3-output:4x4x8:\n  mean: 1.5\n")
@@ -141,7 +145,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     "derive": (["derive", "searched"], 0, "|"),
     "draw": (["draw", "DARTS_V2", "--out", "cell.svg", "--overwrite"], 0, "picture: cell.svg"),
     "report": (["report", "searched"], 0, "report: searched"),
-    "compare": (["compare", "searched", "searched"], 0, "comparison: compare.html"),
+    "compare": (["compare", "searched", "again"], 0, "comparison: compare.html"),
     "card": (["card", "searched"], 0, "15,625 genotypes"),
     "status": (["status", "searched"], 0, "nb201-digits"),
     "list": (["list", "."], 0, "nb201-digits"),
@@ -252,7 +256,8 @@ def test_a_full_disk_leaves_the_result_before(
     assert code == 2
     assert err == "jaxnas: result.json cannot be written: No space left on device.\n"
     assert (folder / "result.json").read_text() == "{}"
-    assert {path.name for path in folder.iterdir()} == {"searched", "table.json", "nb201.npz", "lut.yaml", "result.json"}
+    there = {"searched", "again", "table.json", "nb201.npz", "lut.yaml", "result.json"}
+    assert {path.name for path in folder.iterdir()} == there
 
 
 def test_what_is_no_regular_file_is_not_replaced(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
