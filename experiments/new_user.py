@@ -2,8 +2,8 @@
 
     python experiments/new_user.py --json experiments/new_user.json
 
-Of README only the address of the repository is replaced, by this checkout's commit. Stages end where a line of the quick start ends. It is done when the report and the exported network are there; `make test` and `make slow` are
-left out, since CI runs them.
+Of README only the address of the repository is replaced, by this checkout. A stage is a line of the quick start. It is done
+when the report and the exported network are there; `make test` and `make slow` are left out, since CI runs the tests.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def follow(lines: list[str], folder: Path) -> list[dict[str, object]]:
     for line in lines:
         command = line.replace("<this repository>", f"{ROOT} jaxnas")
         start = time.perf_counter()
-        ran = subprocess.run(["bash", "-euc", f"{command}\necho; pwd"], cwd=where, env=environment, capture_output=True, text=True)
+        shell = ["bash", "-euc", f"{command}\necho; pwd"]
+        ran = subprocess.run(shell, cwd=where, env=environment, capture_output=True, text=True)
         seconds = round(time.perf_counter() - start, 1)
         if ran.returncode:
             raise SystemExit(f"{line}\nended with exit code {ran.returncode}:\n{ran.stdout}\n{ran.stderr}")
@@ -64,13 +65,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         stages = follow(lines, Path(folder))
         runs = Path(folder) / "jaxnas" / "runs"
-        left = sorted(str(path.relative_to(runs)) for path in runs.glob("*/*") if path.name != "checkpoints")
-    if not any(name.endswith("report.html") for name in left):
-        raise SystemExit(f"there is no report among {left}")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        left = sorted(str(path.relative_to(runs)) for path in runs.rglob("*") if path.is_file() and "checkpoints" not in path.parts)
+    for wanted in ("report.html", "network.py", "network.stablehlo"):
+        if not any(name.endswith(wanted) for name in left):
+            raise SystemExit(f"there is no {wanted} among {left}")
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     record = {
         "date": datetime.date.today().isoformat(),
-        "commit": commit,
+        "commit": git.stdout.strip(),
         "python": platform.python_version(),
         "cpus": os.cpu_count(),
         "seconds": round(sum(float(str(stage["seconds"])) for stage in stages), 1),
