@@ -1,24 +1,41 @@
 #!/usr/bin/env bash
-# Everything to be measured on a GPU, in one call of under ten minutes.
+# Everything to be measured on a GPU, in calls of under ten minutes.
 #
-#   benchmarks/gpu.sh [--tiny] [DIRECTORY]
+#   benchmarks/gpu.sh [--tiny] [DIRECTORY]                 the step, its memory, lowerings, precision, latencies: one call
+#   benchmarks/gpu.sh [--tiny] --stage STAGE [DIRECTORY]   searches: the same call again and again, until it ends with 0
 #
 # Writes gpu-*.json into DIRECTORY: by default $OUT if that is set, else benchmarks/results. gpu-summary.json says of every
-# part whether it ran, and why not. Parts have limits of their own and a common deadline; what matters most comes first.
+# part of the first call whether it ran, and why not. Parts have limits of their own and a common deadline; what matters most
+# comes first.
+#
+# The stages, in this order, and what they leave in gpu-STAGE.json:
+#   gdas darts-v1   NAS-Bench-201 with CIFAR-10 at full size, looked up in the table
+#   trust           both runs' shared weights against the table, all 15,625 architectures
+#   darts           first-order DARTS on CIFAR-10
+#   proxyless       ProxylessNAS on CIFAR-10 with a table of this device, for three latencies: two paths, full_v2, REINFORCE
+#   darts-v2        as darts-v1
+#   retrain         DARTS's training of what darts found: 600 epochs
+# A stage that is not finished ends with 75, its runs saved in RUNS; after a call on another machine, put them there first.
+#
 #   --tiny        the same on tiny sizes and on any device, to see that it works; writes tiny-*.json. A CPU compiles for longer:
 #                 limits and deadline are four times as long
 #   PYTHON=...    an interpreter (3.11 or newer) with JAX for the GPU and PyTorch; by default python3
 #   WHEELS=...    a directory of wheels: what else is missing is installed from there, instead of by an index
 #   GOLDENS=...   the directory of golden files; by default ../shared/goldens
 #   DEADLINE=...  seconds for all parts together
+#   RUNS=...      of stages: the folder of their runs; by default runs/gpu (--tiny: runs/gpu-tiny). Copied to $OUT/runs, if set
+#   JAXNAS_DATA   of stages: the folder of CIFAR-10's official files; --tiny searches on digits
+#   TABLE=...     of stages: a table of NAS-Bench-201; by default in ../shared/data
+#   SEEDS=...     of stages: a search for each; by default 0
 set -u
 cd "$(dirname "$0")/.." || exit 1
 PYTHON=${PYTHON:-python3}
 GOLDENS=${GOLDENS:-../shared/goldens}
 began=$SECONDS
 
-tiny= patience=1
+tiny= stage= patience=1
 if [ "${1:-}" = --tiny ]; then tiny=1 patience=4; shift; fi
+if [ "${1:-}" = --stage ]; then stage=${2:?--stage needs a name}; shift 2; fi
 DEADLINE=${DEADLINE:-$((560 * patience))}
 results=${1:-${OUT:-benchmarks/results}}
 prefix=${tiny:+tiny}
@@ -57,6 +74,14 @@ fi
 if ! "$PYTHON" -c "import jax, sys; sys.exit(jax.default_backend() != 'gpu' and not '$tiny')"; then
   echo "JAX sees no GPU here. --tiny runs on any device." >&2
   exit 1
+fi
+
+if [ -n "$stage" ]; then
+  RUNS=${RUNS:-runs/gpu${tiny:+-tiny}} SEEDS=${SEEDS:-0}
+  TABLE=${TABLE:-../shared/data/nasbench201/nb201_main.npz}
+  mkdir -p "$RUNS" || exit 1
+  . benchmarks/gpu_stages.sh
+  run_stage
 fi
 
 # part NAME LIMIT COMMAND...: runs a command that writes $prefix-NAME.json, for LIMIT seconds or what is left of the deadline.

@@ -65,7 +65,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         stages = follow(lines, Path(folder))
         runs = Path(folder) / "jaxnas" / "runs"
-        left = sorted(str(path.relative_to(runs)) for path in runs.rglob("*") if path.is_file() and "checkpoints" not in path.parts)
+        files = [path.relative_to(runs) for path in runs.rglob("*") if path.is_file()]
+        left = sorted(str(path) for path in files if "checkpoints" not in path.parts)
     for wanted in ("report.html", "network.py", "network.stablehlo"):
         if not any(name.endswith(wanted) for name in left):
             raise SystemExit(f"there is no {wanted} among {left}")

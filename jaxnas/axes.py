@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.sax.saxutils import escape
 
 Point = tuple[float, float]
 
+COLOURS = ("#1f5fa8", "#c0392b", "#2e8b57", "#8e44ad", "#d98c00", "#444444")
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 640, 420, 80, 60, 30, 30
 
 
@@ -53,6 +54,34 @@ def around(xs: Sequence[float], ys: Sequence[float]) -> Axes:
       ValueError: no values.
     """
     return Axes(ticks(xs), ticks(ys))
+
+
+def curves(
+    title: str, horizontal: str, vertical: str, lines: Mapping[str, Sequence[Point]], marks: Sequence[Point] = ()
+) -> str:
+    """An SVG of a line for each name, with rings around some points.
+
+    Raises:
+      ValueError: no point.
+
+    >>> curves("a walk", "hour", "metres", {"up": [(0, 1.0), (1, 3.0)], "down": [(0, 3.0), (1, 1.0)]}).count("<path")
+    15
+    """
+    frame = around(*zip(*(point for line in lines.values() for point in line), strict=True))
+    parts = frame.drawn(title, horizontal, vertical)
+    for i, line in enumerate(lines.values()):
+        through = "L".join(f"{x} {y}" for x, y in map(frame.at, line))
+        parts.append(f'<path d="M{through}" fill="none" stroke="{COLOURS[i % len(COLOURS)]}" stroke-width="1.5"/>')
+    wide, high = 36 + 7 * max(map(len, lines)), 14 * len(lines) + 6  # Behind the names, which lines may cross.
+    parts.append(f'<rect x="{LEFT + 8}" y="{TOP + 2}" width="{wide}" height="{high}" fill="#fff" fill-opacity="0.8"/>')
+    for i, name in enumerate(lines):
+        colour, y = COLOURS[i % len(COLOURS)], TOP + 14 + 14 * i
+        parts.append(f'<path d="M{LEFT + 12} {y - 4}h16" stroke="{colour}" stroke-width="3"/>')
+        parts.append(text(LEFT + 34, y, name, "start"))
+    parts += [
+        f'<circle cx="{x}" cy="{y}" r="5" fill="none" stroke="#000" stroke-width="1.5"/>' for x, y in map(frame.at, marks)
+    ]
+    return svg(parts)
 
 
 def text(x: float, y: float, words: str, anchor: str = "middle") -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxnas.compiling import Compiled
 from jaxnas.errors import UserError
-from jaxnas.feeding import Stage, compile_stage
+from jaxnas.feeding import Batches, Done, Stage, compile_stage
 from jaxnas.recipe import Recipe
 
 SEARCH_SHARE = 1 / 3
@@ -157,13 +157,13 @@ def pace(stage: Stage, decide: Decide) -> tuple[int, Compiled]:
 def _step_seconds(stage: Stage, compiled: Compiled) -> float:
     """Seconds of a step, over about a half of a second of them; their state is thrown away."""
     most = stage.steps_per_dispatch
-    rows = tuple(np.resize(np.asarray(rows), (most, *rows.shape[1:])) for rows in stage.indices(stage.first_epoch))
     state, data = stage.start(), jax.device_put(stage.data)
 
     def timed(state: Any, steps: int) -> tuple[Any, float]:
-        start = time.perf_counter()
-        state, metrics = compiled.call(state, data, rows, np.int32(steps))
-        jax.block_until_ready(metrics)
+        with Batches(stage, Done(stage.first_epoch)) as batches:
+            start = time.perf_counter()  # Where images are streamed, reading them counts.
+            state, metrics = compiled.call(state, data, batches.take(min(steps, stage.steps_per_epoch)), np.int32(steps))
+            jax.block_until_ready(metrics)
         return state, (time.perf_counter() - start) / steps
 
     state, first = timed(state, 1)  # It also waits for the images.

@@ -207,7 +207,7 @@ def trained(job: Job) -> dict[str, Any]:
         "genotype": to_text(job.genotype),
         "epochs": job.training.train.epochs,
     }
-    dataset = of_halves(load(job.training.dataset, job.data_dir))
+    dataset = of_halves(load(job.training.dataset, job.data_dir, job.training.image_size))
     try:
         teacher = teacher_of(job.training, dataset)
         found = train(job.genotype, job.training.train, dataset, job.training.seed, _Silent(), None, teacher)
@@ -265,7 +265,8 @@ def search(
     folder.settle(CONFIG, {"recipe": name, **plain(training)})
     folder.settle(SEARCH, plain(what))
     folder.write_environment()
-    kept = card.Card(folder, card.of_blackbox(name, plain(what), training, load(training.dataset, data_dir), space))
+    dataset = load(training.dataset, data_dir, training.image_size)
+    kept = card.Card(folder, card.of_blackbox(name, plain(what), training, dataset, space))
     asking = SEARCHERS[what.searcher](cardinality_of(space), what.epochs, training.seed)
     waiting: collections.deque[tuple[int, Trial, Future[dict[str, Any]]]] = collections.deque()
     known: dict[Trial, Future[dict[str, Any]]] = {}

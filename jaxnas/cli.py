@@ -37,6 +37,7 @@ USAGE = """usage: jaxnas VERB ...
   list [DIR]              the runs in a folder
   train RUN|GENOTYPE      train the network of a genotype, which may be a published one's name
   evaluate RUN            test accuracy of a run's trained network
+  load WEIGHTS GENOTYPE   a run of weights that were trained elsewhere, by PyTorch's names
   export RUN --to FORMAT  a run's network for elsewhere: weights, plain Flax, StableHLO, ONNX
   trust RUN               a search on NAS-Bench-201 against a table: ranks, and where its regret is from
   profile SPACE           a table of latencies of a space's networks on this device

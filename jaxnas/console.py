@@ -66,6 +66,7 @@ class Console:
             "device": f"{used} x {devices[0].device_kind} ({devices[0].platform}){of_all}{shared}",
             "space": f"{space.name}: {space.size:,} genotypes, {space.alphas} alphas",
             "data": f"{dataset.name}: " + ", ".join(f"{len(split.labels):,} {what}" for what, split in splits.items()),
+            "images": f"{dataset.image_size}x{dataset.image_size} pixels, {dataset.kept}",
             "method": f"{method}, {search.epochs} epochs, batch {search.batch}",
             "supernet": f"{search.size}, {network.parameters:,} parameters",
             **{f"stage {i}": _stage(stage) for i, stage in enumerate(search.next_stages, start=2)},

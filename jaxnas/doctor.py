@@ -46,6 +46,7 @@ PACKAGES = (
     ("pyyaml", "yaml", "published tables of latencies in YAML"),
     ("tensorflow-datasets", "tensorflow_datasets", "data sets of TensorFlow Datasets"),
     ("array-record", "array_record", "data sets of TensorFlow Datasets"),
+    ("grain", "grain", "images that stay on disk"),
 )
 # Names of the distributions that give JAX an accelerator, and the platform of its devices.
 _PLUGINS = {r"jax-cuda\d+-plugin": "gpu", r"jax-rocm\d+-plugin": "gpu", r"libtpu(-nightly)?": "tpu"}

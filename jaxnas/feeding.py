@@ -18,12 +18,15 @@ from jax.sharding import Mesh
 
 from jaxnas.bilevel import many_steps
 from jaxnas.compiling import Compiled, compile_ahead
+from jaxnas.data import Split, Stream
 from jaxnas.errors import UserError
-from jaxnas.parallel import local, on_mesh, put, shapes_on
+from jaxnas.parallel import local, on_mesh, put, put_shares, shapes_on, share_of
 from jaxnas.processes import speaking
 from jaxnas.profiling import profile
 
 STEPS_PER_DISPATCH = 20  # Enough that the time outside the compiled program vanishes, few enough that progress is seen.
+DISPATCH_BYTES = 2**28
+"""Of streamed images in one dispatch, in all processes together; as many are read ahead meanwhile."""
 
 
 class NotFinite(UserError):
@@ -38,11 +41,13 @@ class Done:
       epoch: the epoch that it is in; those before are done.
       step: steps of that epoch that are done.
       metrics: what these reported, by name arrays of numbers, one after the other.
+      positions: of the streams that the next step's images come from, see :attr:`jaxnas.data.Stream.position`.
     """
 
     epoch: int
     step: int = 0
     metrics: Mapping[str, Sequence[np.ndarray]] = dataclasses.field(default_factory=dict)
+    positions: Sequence[dict[str, Any]] = ()
 
 
 class Report(Protocol):
@@ -103,15 +108,17 @@ class Stage:
     """Epochs of one step, described and not yet run.
 
     Attributes:
-      step: ``(state, data, *indices of a batch) -> (state, metrics)``.
+      step: ``(state, data, *batch) -> (state, metrics)``; the batch is its indices, or where there are streams for each of them
+        its ``images`` and ``labels``. :func:`gathered` is the same for both.
       start: ``() -> state`` at the first epoch.
       data: host arrays that every step reads, resident on the device while the stage runs.
-      indices: epoch -> arrays ``[steps_per_epoch, batch]``.
+      indices: epoch -> arrays ``[steps_per_epoch, batch]``, one for each of several splits.
       epochs, steps_per_epoch: how many.
       first_epoch: with which it begins, where it goes on with another's state; the epochs end before ``epochs`` all the same.
       mesh: the devices that every batch is split over; the step then knows the axis :data:`jaxnas.parallel.AXIS`. State and
         data are whole on each. None for one device.
       paced: the step reads the number of an epoch's steps from the data, so that its program serves any number.
+      streams: the splits that the indices are of, where their images are on disk and each process reads its share of a batch.
     """
 
     step: Callable[..., tuple[Any, dict[str, Array]]]
@@ -123,11 +130,24 @@ class Stage:
     first_epoch: int = 0
     mesh: Mesh | None = None
     paced: bool = False
+    streams: tuple[Split, ...] = ()
 
     @property
     def steps_per_dispatch(self) -> int:
-        """At most so many steps of an epoch are one call of the compiled program."""
-        return STEPS_PER_DISPATCH if self.paced else min(STEPS_PER_DISPATCH, self.steps_per_epoch)
+        """At most so many steps of an epoch are one call of the compiled program; fewer where their images come with it."""
+        most = STEPS_PER_DISPATCH if self.paced else min(STEPS_PER_DISPATCH, self.steps_per_epoch)
+        if not self.streams:
+            return most
+        batch = jax.eval_shape(lambda: self.indices(0))[0].shape[1]
+        bytes_of_step = sum(batch * math.prod(split.images.shape[1:]) for split in self.streams)
+        return min(most, max(1, DISPATCH_BYTES // bytes_of_step))
+
+
+def gathered(rows: Any, data: Mapping[str, Array]) -> tuple[Array, Array]:
+    """Images and labels of a batch of a stage: gathered by its indices, unless they were streamed."""
+    if isinstance(rows, Mapping):
+        return rows["images"], rows["labels"]
+    return data["images"][rows], data["labels"][rows]
 
 
 def compile_stage(stage: Stage) -> Compiled:
@@ -138,11 +158,57 @@ def compile_stage(stage: Stage) -> Compiled:
     most, mesh = stage.steps_per_dispatch, stage.mesh
     state, data = jax.eval_shape(stage.start), jax.eval_shape(lambda data: data, stage.data)
     rows = jax.eval_shape(lambda: stage.indices(0))
-    indices = tuple(jax.ShapeDtypeStruct((most, *row.shape[1:]), row.dtype) for row in rows)
+    batches: Any = tuple(jax.ShapeDtypeStruct((most, *row.shape[1:]), row.dtype) for row in rows)
+    if stage.streams:
+        batches = tuple(_shapes_of(split, row.shape) for split, row in zip(stage.streams, batches, strict=True))
     state, data, count = shapes_on(mesh, (state, data, jax.ShapeDtypeStruct((), jnp.int32)))
     program = many_steps(stage.step, most)
     program = program if mesh is None else on_mesh(program, mesh)
-    return compile_ahead(program, state, data, shapes_on(mesh, indices, split=True), count, donate=(0,))
+    return compile_ahead(program, state, data, shapes_on(mesh, batches, split=True), count, donate=(0,))
+
+
+def _shapes_of(split: Split, rows: tuple[int, ...]) -> dict[str, jax.ShapeDtypeStruct]:
+    images = jax.ShapeDtypeStruct((*rows, *split.images.shape[1:]), np.uint8)
+    return {"images": images, "labels": jax.ShapeDtypeStruct(rows, np.int32)}
+
+
+class Batches:
+    """The batches of an epoch, a chunk of steps at a time: indices, or what streams read by them."""
+
+    def __init__(self, stage: Stage, done: Done) -> None:
+        self.stage, self.step = stage, done.step
+        self.rows = tuple(np.asarray(rows) for rows in stage.indices(done.epoch))
+        self.places = share_of(stage.mesh, self.rows[0].shape[1])
+        self.streams: list[Stream] = []
+        # A run may go on whose images were in memory before: the step alone says where it is.
+        positions = done.positions or [None] * len(stage.streams)
+        for split, rows, position in zip(stage.streams, self.rows, positions, strict=False):
+            self.streams.append(Stream(split, rows[:, self.places], stage.steps_per_dispatch, position, done.step))
+
+    def take(self, count: int) -> Any:
+        """Batches of the next so many steps, on the devices, filled up to a whole dispatch's with some that are not run."""
+        mesh, most, start = self.stage.mesh, self.stage.steps_per_dispatch, self.step
+        self.step += count
+        if not self.streams:
+            return put(mesh, tuple(_filled(rows[start : self.step], most) for rows in self.rows), split=True)
+        read = [{name: _filled(of, most) for name, of in stream.take(count).items()} for stream in self.streams]
+        return put_shares(mesh, tuple(read), self.places, self.rows[0].shape[1])
+
+    @property
+    def positions(self) -> tuple[dict[str, Any], ...]:
+        """Of the streams, at the next step."""
+        return tuple(stream.position for stream in self.streams)
+
+    def __enter__(self) -> Batches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in self.streams:
+            stream.close()
+
+
+def _filled(rows: np.ndarray, most: int) -> np.ndarray:
+    return rows if len(rows) == most else np.resize(rows, (most, *rows.shape[1:]))
 
 
 def epochs_of_steps(
@@ -167,6 +233,7 @@ def epochs_of_steps(
 
     Raises:
       NotFinite: a loss or a gradient that is not; the message names epoch and step.
+      Unreadable: an image on disk that is damaged, or gone.
       Lost: another process of the search is gone.
     """
     mesh = stage.mesh
@@ -174,15 +241,11 @@ def epochs_of_steps(
     state, data = put(mesh, state), put(mesh, stage.data)
     epochs, steps_per_epoch, most = stage.epochs, stage.steps_per_epoch, stage.steps_per_dispatch
 
-    def chunk(inputs: tuple[np.ndarray, ...], start: int) -> tuple[Array, ...]:
-        # The last chunk of an epoch is filled up with rows that are not run.
-        whole = tuple(np.resize(rows[start : start + most], (most, *rows.shape[1:])) for rows in inputs)
-        return put(mesh, whole, split=True)
-
     run = compile_stage(stage) if compiled is None else compiled
     report.compiled(run)
     if profile_folder is not None:
-        rows = chunk(tuple(np.asarray(rows) for rows in stage.indices(done.epoch)), 0)
+        with Batches(stage, Done(done.epoch)) as batches:
+            rows = batches.take(min(most, steps_per_epoch))
 
         def trial(steps: int) -> Any:
             return run.call(jax.tree.map(jnp.copy, state), data, rows, put(mesh, np.int32(min(steps, most))))
@@ -190,22 +253,23 @@ def epochs_of_steps(
         profile(trial, profile_folder)
     for epoch in range(done.epoch, epochs):
         start_time = time.perf_counter()
-        inputs = tuple(np.asarray(rows) for rows in stage.indices(epoch))
         collected, ended = {name: list(values) for name, values in done.metrics.items()}, False
-        for start in range(done.step, steps_per_epoch, most):
-            count = min(most, steps_per_epoch - start)
-            with speaking():
-                state, metrics = run.call(state, data, chunk(inputs, start), put(mesh, np.int32(count)))
-                metrics = jax.device_get(metrics)
-            for name, values in metrics.items():
-                collected.setdefault(name, []).append(values[:count])
-            _check_finite(collected, epoch, start)
-            report.progress(epoch, epochs, start + count, steps_per_epoch, _means(collected))
-            ended = over()
-            if ended:
-                break
-            if start + count < steps_per_epoch:
-                report.reached(local(mesh, state), Done(epoch, start + count, collected))
+        with Batches(stage, done) as batches:
+            for start in range(done.step, steps_per_epoch, most):
+                count = min(most, steps_per_epoch - start)
+                rows = batches.take(count)
+                with speaking():
+                    state, metrics = run.call(state, data, rows, put(mesh, np.int32(count)))
+                    metrics = jax.device_get(metrics)
+                for name, values in metrics.items():
+                    collected.setdefault(name, []).append(values[:count])
+                _check_finite(collected, epoch, start)
+                report.progress(epoch, epochs, start + count, steps_per_epoch, _means(collected))
+                ended = over()
+                if ended:
+                    break
+                if start + count < steps_per_epoch:
+                    report.reached(local(mesh, state), Done(epoch, start + count, collected, batches.positions))
         ends = report.epoch(epoch, epochs, _means(collected), local(mesh, state), time.perf_counter() - start_time)
         done = Done(epoch + 1)
         report.reached(local(mesh, state), done)

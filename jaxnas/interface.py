@@ -161,8 +161,8 @@ def search(
     if not wanted:
         raise UserError("seeds is empty. Give a seed, or several.")
     budget = None if minutes is None else Budget(minutes)
-    name, dataset, classes, scale = _data(x, y, data_dir)
     called, chosen = (recipe, find(recipe)) if isinstance(recipe, str) else ("own", recipe)
+    name, dataset, classes, scale = _data(x, y, data_dir, chosen.image_size)
     chosen = _with_target(dataclasses.replace(chosen, dataset=name), target_ms, latency_table)
     chosen = chosen if budget is None else for_budget(chosen)
     recipes = [dataclasses.replace(chosen, seed=seed) for seed in wanted]
@@ -191,13 +191,15 @@ def _found(folder: Path, recipe: Recipe, dataset: Dataset, result: dict[str, Any
     return Found(folder, recipe, result, genotype, predictor)
 
 
-def _data(x: Any, y: Any, data_dir: str | os.PathLike[str] | None) -> tuple[str, Dataset, np.ndarray, int | None]:
+def _data(
+    x: Any, y: Any, data_dir: str | os.PathLike[str] | None, size: int | None
+) -> tuple[str, Dataset, np.ndarray, int | None]:
     """The data set with its name, the labels in the order of its classes, and the scale of the pixels given."""
     if isinstance(x, str | os.PathLike):
         if y is not None:
             raise UserError(f"y is given, but the data set {os.fspath(x)!r} has its own labels. Leave it out.")
         name = os.fspath(x)
-        dataset = load(name, data_dir)
+        dataset = load(name, data_dir, size)
         return name, dataset, np.array(dataset.class_names), None
     if y is None:
         raise UserError("y is missing: give a label for each image, or the name of a data set in place of x.")

@@ -6,7 +6,7 @@ The step is one program for each device (``jaxnas.named_axis``), under ``jax.sha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -99,6 +99,46 @@ def put(mesh: Mesh | None, tree: Any, split: bool = False) -> Any:
             return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
         host = np.asarray(leaf)
         return jax.make_array_from_callback(host.shape, sharding, host.__getitem__)
+
+    return jax.tree.map(place, tree)
+
+
+def places_of(owners: Sequence[int], batch: int, process: int) -> np.ndarray:
+    """The places in a batch that a process's devices have: equal shares, in the order of the devices.
+
+    Args:
+      owners: the process of each device of the mesh.
+      batch: images of a step, on all devices together.
+      process: which one.
+
+    >>> places_of([0, 1, 0, 1], batch=8, process=1).tolist()
+    [2, 3, 6, 7]
+    """
+    return np.flatnonzero(np.repeat(np.array(owners) == process, batch // len(owners)))
+
+
+def share_of(mesh: Mesh | None, batch: int) -> np.ndarray:
+    """The places in a batch that this process reads, int ``[share]``; all of them where there is no mesh."""
+    if mesh is None:
+        return np.arange(batch)
+    return places_of([device.process_index for device in mesh.devices.flat], batch, jax.process_index())
+
+
+def put_shares(mesh: Mesh | None, tree: Any, places: np.ndarray, batch: int) -> Any:
+    """Arrays ``[steps, share, ...]`` of this process's share of each batch, as arrays ``[steps, batch, ...]`` on all devices.
+
+    Args:
+      places: int ``[share]``, as of :func:`share_of`.
+    """
+    if mesh is None:
+        return put(None, tree)
+    sharding = NamedSharding(mesh, SPLIT)
+
+    def place(share: np.ndarray) -> Array:
+        def of_device(index: Any) -> np.ndarray:
+            return share[:, np.isin(places, np.arange(batch)[index[1]])]
+
+        return jax.make_array_from_callback((share.shape[0], batch, *share.shape[2:]), sharding, of_device)
 
     return jax.tree.map(place, tree)
 

@@ -233,7 +233,8 @@ def _score(recipe: Recipe, space: Space, dataset: Dataset, network: Network, ima
         raise UserError(f"--images {images}: the supernet is scored in batches of {batch}, as many images at least.")
     key = jax.random.fold_in(stage_key(recipe.seed, 1), 5)
     rows = np.asarray(jax.random.permutation(key, len(half.labels)))[: batches * batch].reshape(batches, batch)
-    data = jnp.asarray(half.images[rows]), jnp.asarray(half.labels[rows])
+    read = np.asarray(half.images[rows.ravel()])
+    data = jnp.asarray(read.reshape(*rows.shape, *read.shape[1:])), jnp.asarray(half.labels[rows])
     relax = methods.build(tuned(recipe.search, 1), space, 1).relax
 
     def score(weights: Any, alphas: Any, masks: Masks, data: Any) -> Array:

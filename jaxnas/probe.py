@@ -146,7 +146,7 @@ def _seen(images: Array, dataset: Dataset) -> Array:
 
 def _batch(key: Array, half: Split, size: int) -> dict[str, Array]:
     rows = np.asarray(jax.random.permutation(key, len(half.labels))[:size])
-    return {"images": jnp.asarray(half.images[rows]), "labels": jnp.asarray(half.labels[rows])}
+    return {"images": jnp.asarray(np.asarray(half.images[rows])), "labels": jnp.asarray(half.labels[rows])}
 
 
 def _plain(value: Any) -> Any:

@@ -18,7 +18,7 @@ from jaxnas.checks import (
     check_unused,
 )
 from jaxnas.cost_terms import COSTS, CostTerm, LatencyTerm, check_terms
-from jaxnas.data import Augmentation
+from jaxnas.data import Augmentation, size_for
 from jaxnas.errors import UserError
 from jaxnas.spaces import BLOCK_SPACES, NONE, SKIP, CellSpace, Space, SpaceName, named_space
 from jaxnas.train_recipe import Training, TrainRecipe
@@ -384,6 +384,11 @@ class Recipe:
     def __post_init__(self) -> None:
         check_not_negative(self, "random_cells")
         check_seed(self.seed)
+
+    @property
+    def image_size(self) -> int | None:
+        """Pixels a side at which images are read, see :func:`jaxnas.data.size_for`."""
+        return size_for(self.search.augmentation, self.train.augmentation)
 
     @property
     def training(self) -> Training:

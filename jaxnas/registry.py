@@ -70,6 +70,20 @@ class Jobs:
 
 
 @dataclasses.dataclass(frozen=True)
+class Choice:
+    """How the search that is kept is chosen: what each found is trained briefly on the search's training half, and that of the
+    highest accuracy on its validation half is kept. The test split is not read.
+
+    Attributes:
+      recipe: of the trainings.
+      epochs: of them, in place of the recipe's.
+    """
+
+    recipe: str
+    epochs: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Result:
     """A published result.
 
@@ -84,9 +98,8 @@ class Result:
       count: of what needs no training, the counter (:data:`jaxnas.reproducing.COUNTERS`).
       searches: else the searches.
       looked_up: whether a table of NAS-Bench-201 says what was found.
-      choice: else how the networks are trained whose validation accuracy chooses the search that is kept, without seeds; None
-        where all that was found is trained.
-      trainings: and how what is kept is trained and judged by the test split.
+      choice: else how one search is kept of several.
+      trainings: and how what is kept is trained, and judged by the test split.
       measured: what came out last, with device and date; None for not run.
     """
 
@@ -100,7 +113,7 @@ class Result:
     count: str | None = None
     searches: Jobs | None = None
     looked_up: bool = False
-    choice: Jobs | None = None
+    choice: Choice | None = None
     trainings: Jobs | None = None
     measured: dict[str, Any] | None = None
 
@@ -111,6 +124,8 @@ class Result:
             raise UserError(f"{self.name}: either count or searches says what is done.")
         if self.searches is not None and self.looked_up == (self.trainings is not None):
             raise UserError(f"{self.name}: what searches find is either looked_up or has trainings.")
+        if self.trainings is not None and self.searches is not None and (len(self.searches.seeds) > 1) != bool(self.choice):
+            raise UserError(f"{self.name}: a choice says which search is kept, where there are several.")
 
 
 def names() -> list[str]:
@@ -154,7 +169,9 @@ def parsed(name: str, document: Any, where: str) -> Result:
     try:
         content = dict(document)
         content["expected"] = tuple(Expected(**one) for one in content["expected"])
-        for key in ("searches", "choice", "trainings"):
+        if content.get("choice") is not None:
+            content["choice"] = Choice(**content["choice"])
+        for key in ("searches", "trainings"):
             if content.get(key) is not None:
                 content[key] = Jobs(
                     **{**content[key], **{of: tuple(content[key].get(of, ())) for of in ("seeds", "arguments")}}
@@ -164,15 +181,24 @@ def parsed(name: str, document: Any, where: str) -> Result:
         raise UserError(f"{where} does not describe a published result: {error}") from error
 
 
+def check_recordable() -> None:
+    """Refuses to record what is measured outside a checkout.
+
+    Raises:
+      UserError: the registry is an installation's.
+    """
+    if folder() != CHECKOUT:
+        raise UserError(f"Measurements are recorded in a checkout's experiments/published: {folder()} is of an installation.")
+
+
 def record(name: str, measured: dict[str, Any]) -> Path:
     """Writes what came out into the file of a result, in a checkout; returns the file.
 
     Raises:
       UserError: this is no checkout, or the file cannot be written.
     """
+    check_recordable()
     path = CHECKOUT / f"{name}.json"
-    if folder() != CHECKOUT:
-        raise UserError(f"Measurements are recorded in a checkout's experiments/published: {folder()} is of an installation.")
     try:
         write_whole(path, (json.dumps(read_json(path) | {"measured": measured}, indent=1, ensure_ascii=False) + "\n").encode())
     except OSError as error:

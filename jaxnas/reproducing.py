@@ -6,14 +6,16 @@ import dataclasses
 import datetime
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
-from jaxnas import published
+from jaxnas import published, table_query
 from jaxnas.errors import UserError
 from jaxnas.registry import Expected, Result
 from jaxnas.run_folder import environment
 from jaxnas.spaces import SpaceName, named_space
 from jaxnas.tabular import nb101, nb201
+from jaxnas.tabular import read as read_table
 
 Values = Mapping[str, Sequence[float]]
 """By quantity what was measured of it: one number, or one of each seed."""
@@ -85,6 +87,36 @@ def as_record(verdicts: Sequence[Verdict], cost: Mapping[str, float | None]) -> 
             for verdict in verdicts
         },
     }
+
+
+def looked_up(result: Result, architectures: Sequence[str], table: Path) -> Values:
+    """What a table of NAS-Bench-201 says of architectures, for the quantities ``dataset/split/epochs`` of a result.
+
+    Args:
+      architectures: strings of the benchmark, or folders of runs that found one.
+      table: its file.
+
+    Raises:
+      UserError: the table lacks something of that, or is of another benchmark.
+    """
+    benchmark = read_table(table, "nb201")
+    indices = [table_query.architecture(one, benchmark) for one in architectures]
+    values = {}
+    for expected in result.expected:
+        dataset, split, epochs = expected.quantity.split("/")
+        mean = benchmark.find(dataset, split, int(epochs)).mean
+        values[expected.quantity] = [float(mean[index]) for index in indices]
+    return values
+
+
+def trained(accuracies: Sequence[float]) -> Values:
+    """The quantities of trained networks, by their test accuracies in 0..1.
+
+    >>> trained([0.9725])
+    {'test accuracy, %': [97.25], 'test error, %': [2.75]}
+    """
+    percent = [round(100 * accuracy, 6) for accuracy in accuracies]
+    return {"test accuracy, %": percent, "test error, %": [round(100 - one, 6) for one in percent]}
 
 
 def counted(result: Result) -> Values:

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxnas import leaving, processes
 from jaxnas.checkpoints import Checkpoint, Checkpoints, from_bytes, to_bytes
+from jaxnas.data import Unreadable
 from jaxnas.errors import UserError
 from jaxnas.feeding import Done, NotFinite
 from jaxnas.run_folder import ABANDONED, CHECKPOINTS, LOG, TIMING, RunFolder, difference, fitted, flat_arrays, packages
@@ -83,7 +84,7 @@ class Saves:
             arrays = {name: array for name, array in kept.arrays.items() if name.startswith("state.")}
             where = f"Checkpoint {kept.number} of {self.folder.path}"
             state = fitted(arrays, {"state": state}, where)["state"]
-            done = Done(kept.about["epoch"], kept.about["step"], _metrics(kept))
+            done = Done(kept.about["epoch"], kept.about["step"], _metrics(kept), kept.about.get("positions", ()))
         if processes.any_of(leaving.asked()):
             self._leave()
         return state, done
@@ -152,7 +153,7 @@ class Saves:
             if name.startswith("state.") and array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise NotFinite(f"{name} is not finite in stage {stage}, after epoch {done.epoch}, step {done.step}.")
         logs = {name: path.read_text() if (path := self.folder.path / name).exists() else "" for name in LOGS}
-        place = {"stage": stage, "epoch": done.epoch, "step": done.step}
+        place = {"stage": stage, "epoch": done.epoch, "step": done.step, "positions": [*done.positions]}
         self._kept.save(arrays, {"what": self._what, **place, "logs": logs, "notes": copy.deepcopy(self.notes)})
         self._saved_at, self._last = time.monotonic(), (stage, done)
 
@@ -165,8 +166,8 @@ class Saves:
 def saving(
     folder: RunFolder, begun_with: dict[str, Any], note: Callable[[str], None], spent: Spent = _untold
 ) -> Iterator[Saves]:
-    """A :class:`Saves` that is closed in the end, and whose last checkpoint is named where numbers are not finite or another
-    process is gone.
+    """A :class:`Saves` that is closed in the end, and whose last checkpoint is named where numbers are not finite, images are
+    lost or another process is gone.
 
     Raises:
       UserError: as :class:`Saves`, and with that name.
@@ -177,10 +178,11 @@ def saving(
         try:
             yield saves
             saves.close()
-        except NotFinite as error:
+        except (NotFinite, Unreadable) as error:
             with contextlib.suppress(OSError, UserError):
                 saves.close()
-            raise UserError(f"{error} {saves.last_good()}") from error
+            then = f" {leaving.how_to_resume()}" if isinstance(error, Unreadable) else ""
+            raise UserError(f"{error} {saves.last_good()}{then}") from error
         except leaving.Lost as lost:
             with contextlib.suppress(OSError, UserError):
                 saves.close()

@@ -18,7 +18,7 @@ from jaxnas.budget import Budget, pace
 from jaxnas.compiling import Compiled
 from jaxnas.console import Console
 from jaxnas.data import Dataset, augment, with_shares
-from jaxnas.feeding import Stage, epochs_of_steps, fresh_batches, index_batches
+from jaxnas.feeding import Stage, epochs_of_steps, fresh_batches, gathered, index_batches
 from jaxnas.losses import cross_entropy
 from jaxnas.nets import ChainShape, Network, Shape, supernet
 from jaxnas.parallel import AXIS
@@ -88,8 +88,9 @@ def search_stage(
     part = first_part(recipe.search) if part is None else part
     search, space = part.search, part.space
     halves = {"train": dataset.search_train, "valid": dataset.search_valid}
-    if search.order == "together":
-        halves = {"train": dataset.train, "valid": dataset.train}  # One level: the second batch is not read.
+    together = search.order == "together"
+    if together:
+        halves = {"train": dataset.train, "valid": dataset.train}  # One level: there is no second batch.
     sizes = {half: len(split.labels) for half, split in halves.items()}
     steps_per_epoch = steps_of_epoch(search, sizes["train"], sizes["valid"])
     if steps is not None:
@@ -125,31 +126,35 @@ def search_stage(
         method, duals = method_at(steps_per_epoch), priced and priced.duals
         return initial_state(method, key_of(2), weights, alphas, batch_statistics, duals)
 
-    def data_step(
-        state: SearchState, data: Any, train_indices: Array, valid_indices: Array
-    ) -> tuple[SearchState, dict[str, Array]]:
-        def batch(half: str, indices: Array, purpose: int) -> dict[str, Array]:
+    def data_step(state: SearchState, data: Any, *rows: Any) -> tuple[SearchState, dict[str, Array]]:
+        def batch(half: str, rows: Any, purpose: int) -> dict[str, Array]:
             key = draw(state.key, state.step, purpose)
-            images = augment(key, data[half]["images"][indices], search.augmentation, dataset.mean, dataset.std, axis)
-            return {"images": images, "labels": data[half]["labels"][indices]}
+            images, labels = gathered(rows, data.get(half, {}))
+            return {
+                "images": augment(key, images, search.augmentation, dataset.mean, dataset.std, axis),
+                "labels": labels,
+            }
 
-        batches = batch("train", train_indices, TRAIN_BATCH), batch("valid", valid_indices, VALID_BATCH)
+        train_batch = batch("train", rows[0], TRAIN_BATCH)
+        batches = train_batch, train_batch if together else batch("valid", rows[1], VALID_BATCH)
         return (step_at(data["steps_per_epoch"]) if paced else step)(state, *batches)
 
     valid_batches = index_batches if search.valid_order == "shuffled" else fresh_batches
 
-    def indices(epoch: int) -> tuple[Array, Array]:
+    def indices(epoch: int) -> tuple[Array, ...]:
         train_key, valid_key = (jax.random.fold_in(key_of(purpose), epoch) for purpose in (3, 4))
-        return (
-            index_batches(train_key, sizes["train"], search.batch, steps_per_epoch),
-            valid_batches(valid_key, sizes["valid"], search.batch, steps_per_epoch),
-        )
+        train_rows = index_batches(train_key, sizes["train"], search.batch, steps_per_epoch)
+        if together:
+            return (train_rows,)
+        return train_rows, valid_batches(valid_key, sizes["valid"], search.batch, steps_per_epoch)
 
-    data: dict[str, Any] = {half: {"images": split.images, "labels": split.labels} for half, split in halves.items()}
+    streams = tuple(halves.values())[: 1 if together else 2] if dataset.streamed else ()
+    resident = {} if streams else halves
+    data: dict[str, Any] = {half: {"images": split.images, "labels": split.labels} for half, split in resident.items()}
     if paced:
         data["steps_per_epoch"] = np.int32(steps_per_epoch)
     end = part.first_epoch + 1 if steps else part.end_epoch
-    return Stage(data_step, start, data, indices, end, steps_per_epoch, part.first_epoch, mesh, paced)
+    return Stage(data_step, start, data, indices, end, steps_per_epoch, part.first_epoch, mesh, paced, streams)
 
 
 def search_cell(

@@ -90,20 +90,16 @@ def best(
     Batch norm goes by the batch.
     Ties go to the first.
     """
-    paths = [one_hot_mixture(space, genotype) for genotype in genotypes]
-    stacked = {kind: jnp.asarray(np.stack([path[kind] for path in paths])) for kind in paths[0]}
+    paths = [jax.tree.map(jnp.asarray, one_hot_mixture(space, genotype)) for genotype in genotypes]
     split, batch = dataset.search_valid, min(IMAGES, len(dataset.search_valid.labels))
-    images, labels = jnp.asarray(split.images), jnp.asarray(split.labels)
+    keys = jax.random.split(key, len(genotypes))
+    rows = np.asarray(lax.map(lambda k: jax.random.permutation(k, len(split.labels))[:batch], keys))
 
     @jax.jit
-    def evaluate(weights: Any, stacked: Any, images: Array, labels: Array) -> Array:
-        def one(inputs: Any) -> Array:
-            path, k = inputs
-            rows = jax.random.permutation(k, len(labels))[:batch]
-            x = augment(k, images[rows], Augmentation(), dataset.mean, dataset.std)
-            return path_accuracy(network, weights, path, x, labels[rows], k)
+    def evaluate(weights: Any, path: Any, images: Array, labels: Array, k: Array) -> Array:
+        x = augment(k, images, Augmentation(), dataset.mean, dataset.std)
+        return path_accuracy(network, weights, path, x, labels, k)
 
-        return lax.map(one, (stacked, jax.random.split(key, len(genotypes))))
-
-    found = np.asarray(evaluate(weights, stacked, images, labels))
+    drawn = zip(paths, rows, keys, strict=True)
+    found = np.array([evaluate(weights, path, np.asarray(split.images[row]), split.labels[row], k) for path, row, k in drawn])
     return genotypes[int(found.argmax())], found

@@ -169,7 +169,7 @@ def supernet_of(folder: Path, data_dir: Path | None) -> tuple[Recipe, Dataset, N
     if not (folder / SUPERNET).exists():
         resume = f"jaxnas resume {shlex.quote(str(folder))}"
         raise UserError(f"{folder} has no {SUPERNET}, the shared weights: the search had no whole epoch. Go on with: {resume}")
-    dataset = search_data(recipe, load(recipe.dataset, data_dir))
+    dataset = search_data(recipe, load(recipe.dataset, data_dir, recipe.image_size))
     network = search_network(search, dataset)
     return recipe, dataset, network, read_arrays(folder / SUPERNET, jax.eval_shape(network.init, jax.random.key(0))[0])
 
@@ -194,7 +194,7 @@ def trained_network(folder: Path, data_dir: Path | None, count: int = 16) -> tup
       UserError: no run is there, or one without a trained network, or its files are damaged.
     """
     training, dataset, trained = _read_back(folder, data_dir)
-    images, crop = jnp.asarray(dataset.train.images[:count]), training.train.augmentation.resized_crop
+    images, crop = jnp.asarray(np.asarray(dataset.train.images[:count])), training.train.augmentation.resized_crop
     return trained, np.asarray(normalise(centre_crop(images, crop) if crop else images, dataset.mean, dataset.std))
 
 
@@ -228,7 +228,7 @@ def teacher_of(training: Training, dataset: Dataset) -> Teacher | None:
 def _read_back(folder: Path, data_dir: Path | None) -> tuple[Training, Dataset, TrainedNetwork]:
     _, training = training_of(folder)
     _check_trained(folder)
-    dataset = load(training.dataset, data_dir)
+    dataset = load(training.dataset, data_dir, config_of(folder)[1].image_size)
     return training, dataset, _trained(folder, training, dataset)
 
 

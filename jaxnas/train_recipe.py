@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 from jaxnas.checks import check_below_one, check_finite, check_known, check_not_negative, check_positive, check_seed
-from jaxnas.data import Augmentation
+from jaxnas.data import Augmentation, size_for
 from jaxnas.errors import UserError
 from jaxnas.optimizers import LINEAR_TAIL
 from jaxnas.spaces import Family
@@ -100,3 +100,8 @@ class Training:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
+
+    @property
+    def image_size(self) -> int | None:
+        """Pixels a side at which images are read, see :func:`jaxnas.data.size_for`."""
+        return size_for(self.train.augmentation)

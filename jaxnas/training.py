@@ -16,9 +16,9 @@ from jax.tree_util import Partial
 
 from jaxnas.budget import Budget, pace
 from jaxnas.compiling import Compiled, compile_ahead
-from jaxnas.data import Augmentation, Dataset, Split, augment, centre_crop, normalise
+from jaxnas.data import Augmentation, Dataset, Pictures, Split, Stream, augment, centre_crop, normalise
 from jaxnas.errors import UserError
-from jaxnas.feeding import Report, Stage, check_batch, epochs_of_steps, index_batches
+from jaxnas.feeding import Report, Stage, check_batch, epochs_of_steps, gathered, index_batches
 from jaxnas.losses import accuracy, distillation, mean_cross_entropy
 from jaxnas.nets import ChainShape, Network, Shape, derived
 from jaxnas.optimizers import clip_by_torch_norm, cosine, exponential, linear, sgd
@@ -145,17 +145,17 @@ def running_average(statistics: Any, moments: Any) -> Any:
 
 def train_step(
     network: Network, recipe: TrainRecipe, steps_per_epoch: Any, mean: Any, std: Any
-) -> Callable[[TrainState, Any, Array], tuple[TrainState, dict[str, Array]]]:
-    """The step ``(state, data, indices) -> (state, metrics)``: augmentation, loss with auxiliary head, update, averages.
+) -> Callable[[TrainState, Any, Any], tuple[TrainState, dict[str, Array]]]:
+    """The step ``(state, data, batch) -> (state, metrics)``: augmentation, loss with auxiliary head, update, averages.
 
     Where the data have a ``teacher``, the network learns from its logits, too; an auxiliary head from the labels alone.
     """
     update = optimizer(recipe, steps_per_epoch)
 
-    def step(state: TrainState, data: Any, indices: Array) -> tuple[TrainState, dict[str, Array]]:
+    def step(state: TrainState, data: Any, rows: Any) -> tuple[TrainState, dict[str, Array]]:
         for_augmentation, for_network = jax.random.split(jax.random.fold_in(state.key, state.step))
-        images = augment(for_augmentation, data["images"][indices], recipe.augmentation, mean, std)
-        labels = data["labels"][indices]
+        images, labels = gathered(rows, data)
+        images = augment(for_augmentation, images, recipe.augmentation, mean, std)
         # As in the reference, the probability is drop_path * epoch / epochs: 0 in the first epoch.
         # Without it there is nothing to draw, or to compile.
         drop_path = recipe.drop_path * (state.step // steps_per_epoch) / recipe.epochs
@@ -209,16 +209,17 @@ def train_stage(
     def indices(epoch: int) -> tuple[Array]:
         return (index_batches(jax.random.fold_in(order_key, epoch), size, recipe.batch, steps_per_epoch),)
 
-    def paced_step(state: TrainState, data: Any, indices: Array) -> tuple[TrainState, dict[str, Array]]:
-        return train_step(network, recipe, data["steps_per_epoch"], dataset.mean, dataset.std)(state, data, indices)
+    def paced_step(state: TrainState, data: Any, rows: Any) -> tuple[TrainState, dict[str, Array]]:
+        return train_step(network, recipe, data["steps_per_epoch"], dataset.mean, dataset.std)(state, data, rows)
 
-    data: dict[str, Any] = {"images": dataset.train.images, "labels": dataset.train.labels}
+    streams = (dataset.train,) if dataset.streamed else ()
+    data: dict[str, Any] = {} if streams else {"images": dataset.train.images, "labels": dataset.train.labels}
     if teacher is not None:
         data["teacher"] = Partial(teacher)  # A tree: its weights, if it is a Partial itself, are arrays among the data.
     if paced:
         data["steps_per_epoch"] = np.int32(steps_per_epoch)
     step = paced_step if paced else train_step(network, recipe, steps_per_epoch, dataset.mean, dataset.std)
-    return Stage(step, start, data, indices, recipe.epochs, steps_per_epoch, paced=paced)
+    return Stage(step, start, data, indices, recipe.epochs, steps_per_epoch, paced=paced, streams=streams)
 
 
 def train(
@@ -306,11 +307,24 @@ def compile_evaluation(
 
         return lax.scan(one, jnp.zeros((), jnp.int32), (images, labels, counted))[0]
 
-    images = jnp.asarray(split.images[order].reshape(batches, batch, *split.images.shape[1:]))
-    labels = jnp.asarray(split.labels[order].reshape(batches, batch))
-    compiled = compile_ahead(correct, weights, statistics, images, labels, jnp.asarray(counted))
+    if isinstance(split.images, Pictures):
+        images = jax.ShapeDtypeStruct((1, batch, *split.images.shape[1:]), np.uint8)
+        labels, counts = (jax.ShapeDtypeStruct((1, batch), kind) for kind in (np.int32, bool))
+        compiled = compile_ahead(correct, weights, statistics, images, labels, counts)
 
-    def share(weights: Any, statistics: Any) -> float:
-        return int(compiled.call(weights, statistics, images, labels, jnp.asarray(counted))) / size
+        def share(weights: Any, statistics: Any) -> float:
+            total = 0
+            with Stream(split, order.reshape(batches, batch), ahead=2) as stream:
+                for count in counted:
+                    read = stream.take(1)
+                    total += int(compiled.call(weights, statistics, read["images"], read["labels"], count[None]))
+            return total / size
+    else:
+        images = jnp.asarray(split.images[order].reshape(batches, batch, *split.images.shape[1:]))
+        labels = jnp.asarray(split.labels[order].reshape(batches, batch))
+        compiled = compile_ahead(correct, weights, statistics, images, labels, jnp.asarray(counted))
+
+        def share(weights: Any, statistics: Any) -> float:
+            return int(compiled.call(weights, statistics, images, labels, jnp.asarray(counted))) / size
 
     return dataclasses.replace(compiled, call=share)

@@ -179,7 +179,7 @@ def shared_accuracies(network: Network, weights: Any, choices: np.ndarray, datas
       ``[A]`` float64, percent.
     """
     split = dataset.search_valid
-    paths, images, labels = jnp.asarray(nb201.one_hot(choices)), split.images[rows], split.labels[rows]
+    paths, images, labels = jnp.asarray(nb201.one_hot(choices)), np.asarray(split.images[rows]), split.labels[rows]
 
     def score(weights: Any, paths: Array, images: Array, labels: Array) -> Array:
         x = augment(jax.random.key(0), images, Augmentation(), dataset.mean, dataset.std)

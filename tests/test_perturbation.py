@@ -196,7 +196,7 @@ class Slow:
         return (darts_genotype(kept["normal"], kept["reduce"]) if darts else Nb201Genotype(tuple(kept["cell"]))), found
 
 
-@pytest.mark.parametrize("family", SPACES)
+@pytest.mark.parametrize("family", ("darts", pytest.param("nb201", marks=pytest.mark.slow)))
 def test_the_choice_is_that_of_a_slow_loop(family: str, float64: None, monkeypatch: pytest.MonkeyPatch) -> None:
     space, recipe, dataset, epochs = SPACES[family], recipe_of(family), digits(), 1
     monkeypatch.setattr(SearchRecipe, "build_space", lambda search: space)

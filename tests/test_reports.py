@@ -49,12 +49,17 @@ def searched(folder: RunFolder, search: SearchRecipe, eigenvalue: Callable[[int]
     said: list[str] = []
     console: Any = SimpleNamespace(compiling=lambda stage: None, note=said.append, epoch=lambda *_: None)
     state = SearchState(jnp.asarray(0), jax.random.key(0), {}, {"cell": jnp.zeros((6, 5))}, None, None)
-    probe: Any = lambda epoch, state: {"eigenvalues": [-1.0, eigenvalue(epoch)]}  # noqa: E731
-    saves: Any = SimpleNamespace(folder=folder)
+
+    def probe(epoch: int, state: Any) -> dict[str, Any]:
+        return {"eigenvalues": [-1.0, eigenvalue(epoch)]}
+
+    stub: Any = probe
+    stub.compiled = None
+    saves: Any = SimpleNamespace(folder=folder, spent=lambda *_: None)
     for epoch in range(epochs):
         said.clear()
         # As where the run was ended after every epoch: what was measured before is read from the log.
-        yield SearchReport(console, saves, first_part(search), probe).epoch(epoch, epochs, {}, state, 0.1), list(said)
+        yield SearchReport(console, saves, first_part(search), stub).epoch(epoch, epochs, {}, state, 0.1), list(said)
 
 
 def test_a_rise_of_the_curvature_is_told_once_and_logged(tmp_path: Path) -> None:

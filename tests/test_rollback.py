@@ -155,7 +155,7 @@ class Ended(Exception):
     """Stands for whatever ends a run in the middle."""
 
 
-@pytest.mark.parametrize("what", ("end", "regularise"))
+@pytest.mark.parametrize("what", (pytest.param("end", marks=pytest.mark.slow), "regularise"))
 def test_a_search_that_is_killed_around_the_call(
     what: str, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

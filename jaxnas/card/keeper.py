@@ -11,7 +11,7 @@ from typing import Any
 from jaxnas.card.checklist import checklist
 from jaxnas.card.where import code, hardware
 from jaxnas.errors import UserError
-from jaxnas.run_folder import CARD, RunFolder, environment, read_json
+from jaxnas.run_folder import CARD, LOG, RunFolder, environment, read_json
 
 FORMAT = 1
 PARTS = {"kind", "recipe", "data", "split", "space", "seeds", "protocol", "evaluation", "baseline", "tuning", "result"}
@@ -67,7 +67,7 @@ class Card:
         self._seconds: dict[str, float] = {}
         here = {"date": environment()["date"], "devices": devices, "seconds": self._seconds, "wall_seconds": 0.0}
         # A run that was begun before there were cards has spent what is not known.
-        self._whole = before["cost"]["whole"] if before else not folder.resumed
+        self._whole = before["cost"]["whole"] if before else not (folder.resumed and (folder.path / LOG).exists())
         self._sessions: list[dict[str, Any]] = [*before.get("cost", {}).get("sessions", []), here]
         self._write()
 

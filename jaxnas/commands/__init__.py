@@ -23,6 +23,7 @@ VERBS = (
     "train",
     "evaluate",
     "export",
+    "load",
     "trust",
     "profile",
     "latency",

@@ -72,7 +72,7 @@ def check(name: str, training: recipes.Training, data_dir: Path | None) -> None:
     """
     space = recipes.find(name).search.build_space()
     first = candidates.genotype_of(space, (0,) * len(candidates.cardinality_of(space)))
-    run.check_training(first, training, candidates.of_halves(load(training.dataset, data_dir)))
+    run.check_training(first, training, candidates.of_halves(load(training.dataset, data_dir, training.image_size)))
 
 
 def searched(

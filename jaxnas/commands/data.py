@@ -60,15 +60,19 @@ def summary(dataset: Dataset) -> dict[str, Any]:
     """What there is in a data set, for JSON.
 
     Returns:
-      ``name``; ``image_shape`` ``[H, W, 3]``; ``class_names``; by split the number of ``images``, the ``class_counts`` in the
-      order of the names and the ``imbalance``, the largest class by the smallest; ``mean`` and ``std``, of each channel of the
-      training images with values scaled to 0..1; ``normalised_with``, the ones that searches use.
+      ``name``; ``image_shape`` ``[H, W, 3]``; ``streamed``, whether the images stay on disk; ``class_names``; by split the
+      number of ``images``, the ``class_counts`` in the order of the names and the ``imbalance``, the largest class by the
+      smallest; ``mean`` and ``std``, of each channel of the training images with values scaled to 0..1; ``normalised_with``,
+      the ones that searches use.
     """
     counts = class_counts(dataset)
-    mean, std = moments(dataset.train.images, f"{dataset.name}, training images")
+    # Of images on disk these are what loading has found.
+    images, streamed = dataset.train.images, dataset.streamed
+    mean, std = (dataset.mean, dataset.std) if streamed else moments(images, f"{dataset.name}, training images")
     return {
         "name": dataset.name,
-        "image_shape": list(dataset.train.images.shape[1:]),
+        "image_shape": list(images.shape[1:]),
+        "streamed": streamed,
         "class_names": list(dataset.class_names),
         "images": {split: sum(counts[split]) for split in SPLITS},
         "class_counts": {split: list(counts[split]) for split in SPLITS},

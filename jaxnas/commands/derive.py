@@ -120,7 +120,7 @@ def _within(run: Path, table: Path | None, target: float | None, measured: int |
     if measured is not None:
         latency = dataclasses.replace(recipe.search.latency, measured=measured)
         recipe = dataclasses.replace(recipe, search=dataclasses.replace(recipe.search, latency=latency))
-    dataset, count = load(recipe.dataset, data_dir), recipe.search.latency.measured
+    dataset, count = load(recipe.dataset, data_dir, recipe.image_size), recipe.search.latency.measured
     space, alphas = stored.alphas_of(run)
     check_prices(recipe, dataset)
     priced = prices(recipe.search, recipe.train, dataset, space)

@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
             raise UserError("--targets needs at least one number.")
         with json_output(json) as write:
             at = {target: at_target(recipe, cost, latency_table, target) for target in targets}
-            dataset = load(recipe.dataset, data_dir)
+            dataset = load(recipe.dataset, data_dir, recipe.image_size)
             for one in at.values():
                 run.check(one, dataset)
             folder = out or Path("runs") / f"pareto-{name}-seed{recipe.seed}"

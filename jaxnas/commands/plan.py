@@ -43,13 +43,14 @@ def main(arguments: list[str]) -> int:
           devices: how many devices share every batch, all by default; memory is that of each.
         """
         with json_output(json) as write:
-            dataset, missing = _dataset(recipe.dataset, data_dir)
+            dataset, missing = _dataset(recipe, data_dir)
             run.check(recipe, dataset)
             mesh = mesh_for(recipe.search.batch, devices, recipe.search.micro_batches)
             if missing:
                 print(f"data      planned with the shapes of {recipe.dataset} as it is published, since: {missing}", flush=True)
             parts, documents = example_parts(recipe.search, recipe.seed), []
             print(f"recipe    {name}, seed {recipe.seed}")
+            print(f"images    {dataset.image_size}x{dataset.image_size} pixels, {dataset.kept}")
             for part in parts:
                 if part.number:
                     print(f"\nstage {part.number + 1}, of candidates left by chance, since the search decides:")
@@ -71,12 +72,12 @@ def main(arguments: list[str]) -> int:
     return parse(planned, rest, f"plan {name}", about, recipe_first("plan", recipes.RECIPES))
 
 
-def _dataset(name: str, data_dir: Path | None) -> tuple[Dataset, str | None]:
+def _dataset(recipe: recipes.Recipe, data_dir: Path | None) -> tuple[Dataset, str | None]:
     """The data set or, where it cannot be read, its shapes and why."""
     try:
-        return load(name, data_dir), None
+        return load(recipe.dataset, data_dir, recipe.image_size), None
     except UserError as error:
-        known = stand_in(name)
+        known = stand_in(recipe.dataset)
         if known is None:
             raise
         return known, str(error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import rich.console
@@ -14,8 +15,13 @@ import tyro
 from jaxnas import registry
 from jaxnas.commands.arguments import JsonTarget, parse
 from jaxnas.commands.json_output import json_output
+from jaxnas.commands.reproduce_runs import Place, planned, run
+from jaxnas.errors import UserError
 from jaxnas.registry import Expected, Result
 from jaxnas.reproducing import Verdict, all_hold, as_record, counted, judged, today
+
+WIDE = 160
+"""Columns of the table where no terminal says how many there are: a line a row."""
 
 
 def main(arguments: list[str]) -> int:
@@ -25,6 +31,9 @@ def main(arguments: list[str]) -> int:
 
 def _reproduce(
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAME...]")] = (),
+    data_dir: Path | None = None,
+    table: Path | None = None,
+    out: Path | None = None,
     dry_run: bool = False,
     record: bool = False,
     json: JsonTarget = None,
@@ -33,6 +42,10 @@ def _reproduce(
 
     Args:
       names: of results.
+      data_dir: folder of the dataset's official files.
+      table: where a result needs one: of NAS-Bench-201, or of latencies.
+      out: folder of the runs, runs/reproduce by default, where each result has its own. Repeat the command to go on: what is
+        finished there is kept.
       dry_run: print what would be run and what it costs, and run nothing.
       record: write what comes out into the result's file, in a checkout.
     """
@@ -42,21 +55,27 @@ def _reproduce(
             _listed(results)
             write({"results": [_as_json(result) for result in results]})
             return 0
+        places = {result.name: Place((out or Path("runs") / "reproduce") / result.name, data_dir, table) for result in results}
         if dry_run:
             for result in results:
-                print("\n".join(_planned(result)))
+                print("\n".join(_planned(result, places[result.name])))
             write({"results": [_as_json(result) for result in results]})
             return 0
-        came = [_one(result, record) for result in results]
+        if len(set(names)) < len(names):
+            raise UserError("A result is named twice.")
+        came = [_one(result, places[result.name], record) for result in results]
         write({"results": came})
     return 1 if any(one["holds"] is False for one in came) else 0
 
 
-def _one(result: Result, record: bool) -> dict[str, Any]:
+def _one(result: Result, place: Place, record: bool) -> dict[str, Any]:
     """Gets one result, says what came out, and returns it."""
     began = time.perf_counter()
-    verdicts = judged(result, counted(result))
-    measured = as_record(verdicts, {"wall": round(time.perf_counter() - began, 3)})
+    if record:
+        registry.check_recordable()  # Before hours are spent.
+    values, cost = (counted(result), {}) if result.count else run(result, place)
+    verdicts = judged(result, values)
+    measured = as_record(verdicts, {**cost, "wall": round(time.perf_counter() - began, 3)})
     print("\n".join(said(result, verdicts)))
     if record:
         print(f"  recorded in {registry.record(result.name, measured)}")
@@ -86,14 +105,16 @@ def _published(expected: Expected) -> str:
     return f"{expected.value:g}{spread}, tolerance {expected.tolerance:g}"
 
 
-def _planned(result: Result) -> list[str]:
+def _planned(result: Result, place: Place) -> list[str]:
     """What would be run, and its cost."""
     lines = [f"{result.name}: {result.title}", f"  source: {result.source}", f"  protocol: {result.protocol}"]
     lines.append(f"  published cost: {result.published_cost or 'not known'}")
     lines.append(f"  our cost, last: {_cost(result)}")
     lines += [f"  differs: {result.differs}"] if result.differs else []
-    lines.append(f"  counts {_figures(result)}; nothing is trained")
-    return lines
+    if result.count:
+        return [*lines, f"  counts {_figures(result)}; nothing is trained"]
+    lines += [f"  expected: {one.quantity}: {_published(one)}" for one in result.expected]
+    return [*lines, *(f"  {line}" for line in planned(result, place))]
 
 
 def _cost(result: Result) -> str:
@@ -111,7 +132,10 @@ def _listed(results: Sequence[Result]) -> None:
         more = len(result.expected) - 1
         expected = _figures(result) if result.count else f"{_short(result.expected[0])}{f' and {more} more' if more else ''}"
         table.add_row(result.name, expected, *_last(result))
-    rich.console.Console(highlight=False, soft_wrap=True, markup=False).print(table)
+    console = rich.console.Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(table)
 
 
 def _figures(result: Result) -> str:

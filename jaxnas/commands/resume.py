@@ -86,10 +86,10 @@ def resumed(
         blackbox.check(name, recipe, data_dir)
         return blackbox.searched(name, what, recipe, data_dir, folder, console)
     if isinstance(recipe, Training):
-        genotype, dataset = stored.genotype_of(path), load(recipe.dataset, data_dir)
+        genotype, dataset = stored.genotype_of(path), load(recipe.dataset, data_dir, recipe.image_size)
         run.check_training(genotype, recipe, dataset)
         return run.train_only(name, recipe, genotype, dataset, folder, console, import_seconds)
-    dataset = load(recipe.dataset, data_dir)
+    dataset = load(recipe.dataset, data_dir, recipe.image_size)
     run.check(recipe, dataset)
     mesh = parallel.mesh_for(recipe.search.batch, devices, recipe.search.micro_batches)
     with reported(folder, console):

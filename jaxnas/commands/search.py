@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
         with json_output(json if first else None) as write:
             if profile is not None:
                 profiling.check_folder(profile, overwrite)
-            dataset = load(recipe.dataset, data_dir)
+            dataset = load(recipe.dataset, data_dir, recipe.image_size)
             run.check(recipe, dataset)
             mesh = parallel.mesh_for(recipe.search.batch, devices, recipe.search.micro_batches)
             with Console(quiet=not first) as console:

@@ -71,13 +71,13 @@ def main(arguments: list[str]) -> int:
         cluster = None if ray is None else sweep_ray.Cluster(ray, ray_cpus, ray_gpus)
         with json_output(json) as write, Console() as console, contextlib.ExitStack() as connected:
             if cluster is None:
-                dataset = _checked(wanted, load(recipe.dataset, data_dir))
+                dataset = _checked(wanted, load(recipe.dataset, data_dir, recipe.image_size))
                 go = _in_turn(name, dataset, console)
             else:
                 # This process only waits: it must not hold the accelerator that a worker on this machine is given.
                 jax.config.update("jax_platforms", "cpu")
                 client = connected.enter_context(sweep_ray.joined(cluster))
-                _checked(wanted, load(recipe.dataset, data_dir))
+                _checked(wanted, load(recipe.dataset, data_dir, recipe.image_size))
                 go = on_ray(name, lambda runs: sweep_ray.search(client, cluster, runs, data_dir, folder, console.note))
             result = all_runs(name, wanted, folder, console, go)
             write(result)

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
         assert source is not None and genotype is not None
         whole = dataclasses.replace(training, train=train, dataset=dataset, seed=seed)
         with json_output(json) as write:
-            data = load(dataset, data_dir)
+            data = load(dataset, data_dir, whole.image_size)
             run.check_training(genotype, whole, data)
             heard = None if tensorboard is None else Scalars(tensorboard)
             folder = RunFolder(out or Path("runs") / f"train-{name}-seed{seed}", overwrite, heard=heard)

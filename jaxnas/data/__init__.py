@@ -7,8 +7,10 @@ from jaxnas.data.dataset import Dataset, Split, check, class_counts, imbalance, 
 from jaxnas.data.fingerprint import fingerprints, in_memory
 from jaxnas.data.folder import image_folder
 from jaxnas.data.idx import fashion_mnist, mnist
+from jaxnas.data.pictures import Pictures, Unreadable
 from jaxnas.data.shares import with_shares
-from jaxnas.data.sources import IMAGENET, NAMES, digits, load, stand_in
+from jaxnas.data.sources import IMAGENET, NAMES, digits, load, size_for, stand_in
+from jaxnas.data.streams import Stream
 from jaxnas.data.tfds import from_tfds
 
 __all__ = [
@@ -17,7 +19,10 @@ __all__ = [
     "Augmentation",
     "Dataset",
     "Draws",
+    "Pictures",
     "Split",
+    "Stream",
+    "Unreadable",
     "augment",
     "centre_crop",
     "check",
@@ -40,6 +45,7 @@ __all__ = [
     "normalise",
     "npz",
     "pixel_scale",
+    "size_for",
     "stand_in",
     "to_bytes",
     "with_shares",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxnas.data.dataset import Dataset, Split, check, halved, moments
+from jaxnas.data.dataset import Dataset, Split, check, halved, moments, moments_of
 from jaxnas.data.labels import number_labels
+from jaxnas.data.pictures import Pictures
 from jaxnas.data.shares import ranks
+from jaxnas.data.streams import survey
 from jaxnas.errors import UserError, did_you_mean
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -62,9 +65,9 @@ def npz(path: str | os.PathLike[str]) -> Dataset:
 
 def from_arrays(
     name: str,
-    x_train: np.ndarray,
+    x_train: np.ndarray | Pictures,
     y_train: np.ndarray,
-    x_test: np.ndarray | None = None,
+    x_test: np.ndarray | Pictures | None = None,
     y_test: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Dataset:
@@ -77,7 +80,8 @@ def from_arrays(
     Args:
       name: for reports.
       x_train: ``[N, S, S]`` or ``[N, S, S, 1]`` (grey, here in three equal channels) or ``[N, S, S, 3]``, S a multiple of 4;
-        uint8, or whole numbers of any type in 0..255, or real numbers in 0..1, which are rounded to 256 steps.
+        uint8, or whole numbers of any type in 0..255, or real numbers in 0..1, which are rounded to 256 steps. Or pictures,
+        which then stay on disk: each is read once here.
       y_train: ``[N]``, text, booleans or whole numbers, any values; or one-hot ``[N, classes]``.
       x_test, y_test: the same; both or neither.
       class_names: names of labels that already are 0, 1, ...; without them the labels' own values in their order.
@@ -111,8 +115,15 @@ def from_arrays(
     else:
         check(images[1], test_labels, len(class_names), f"{name}, test images")
         train, test = whole, Split(images[1], test_labels.astype(np.int32))
-    mean, std = moments(train.images, f"{name}, training images")  # First: of equal images every test image is one of training.
-    _refuse_test_on_training(train, test, name)
+    # Moments first: of equal images every test image is one of training.
+    if isinstance(x_train, Pictures):
+        counts, seen = survey(train.images)
+        mean, std = moments_of(counts, f"{name}, training images")
+        tested: Iterable[int] = survey(test.images)[1]
+    else:
+        mean, std = moments(train.images, f"{name}, training images")
+        seen, tested = {hash(image.tobytes()) for image in train.images}, (hash(image.tobytes()) for image in test.images)
+    _refuse_test_on_training(seen, tested, len(test.labels), name)
     return halved(name, _taken(train, _even_order(train.labels)), test, mean, std, class_names)
 
 
@@ -162,17 +173,16 @@ def _set_aside(labels: np.ndarray, class_names: Sequence[str], name: str) -> np.
     return places < np.maximum(1, (sizes + 2) // 5)
 
 
-def _refuse_test_on_training(train: Split, test: Split, name: str) -> None:
+def _refuse_test_on_training(seen: set[int], tested: Iterable[int], count: int, name: str) -> None:
     """A few equal images occur in published sets too; a whole test split of them is a mistake."""
-    seen = {hash(image.tobytes()) for image in train.images}
-    if all(hash(image.tobytes()) in seen for image in test.images):
+    if all(image in seen for image in tested):
         raise UserError(
-            f"{name}: every one of the {len(test.images)} test images is also a training image, so that a test would say "
+            f"{name}: every one of the {count} test images is also a training image, so that a test would say "
             "nothing. Give other test images, or none to have a fifth of the images set aside."
         )
 
 
-def to_bytes(parts: Sequence[np.ndarray], name: str, scale: int | None = None) -> list[np.ndarray]:
+def to_bytes(parts: Sequence[Any], name: str, scale: int | None = None) -> list[Any]:
     """Images as uint8 in three channels; the parts of one set are of one scale, which is told from all of them.
 
     Args:
@@ -183,6 +193,8 @@ def to_bytes(parts: Sequence[np.ndarray], name: str, scale: int | None = None) -
     Raises:
       UserError: images of another shape, type, range or scale.
     """
+    if any(isinstance(part, Pictures) for part in parts):
+        return list(parts)  # They are.
     types = {str(part.dtype) for part in parts}
     if len(types) > 1:
         raise UserError(f"{name}: training and test images are of different types, {' and '.join(sorted(types))}. Convert one.")

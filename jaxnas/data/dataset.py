@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from jaxnas.data.pictures import RESIDENT_BYTES, Pictures
 from jaxnas.errors import UserError
 
 
@@ -15,11 +17,12 @@ class Split:
     """Images with their labels.
 
     Attributes:
-      images: uint8 ``[N, H, W, 3]``.
+      images: uint8 ``[N, H, W, 3]``, an array or :class:`jaxnas.data.Pictures`. Code that takes both makes arrays of what it
+        needs: ``numpy.asarray(images[rows])``.
       labels: int32 ``[N]``, from 0.
     """
 
-    images: np.ndarray
+    images: Any
     labels: np.ndarray
 
 
@@ -58,6 +61,19 @@ class Dataset:
         """Height and width of every image, in pixels."""
         return self.train.images.shape[1]
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the images stay on disk, and are read anew in every epoch."""
+        return isinstance(self.train.images, Pictures)
+
+    @property
+    def kept(self) -> str:
+        """Where the images are, and why, in words."""
+        size = (self.train.images.nbytes + self.test.images.nbytes) / 2**20
+        if not self.streamed:
+            return f"in memory ({size:,.1f} MiB)"
+        return f"streamed from disk (decoded {size:,.1f} MiB, over {RESIDENT_BYTES / 2**20:,.0f} MiB)"
+
 
 def halved(
     name: str,
@@ -89,7 +105,7 @@ def halved(
     return Dataset(name, len(class_names), search_train, search_valid, train, test, mean, std, tuple(class_names))
 
 
-def check(images: np.ndarray, labels: np.ndarray, classes: int, what: str) -> None:
+def check(images: np.ndarray | Pictures, labels: np.ndarray, classes: int, what: str) -> None:
     """Refuses images and labels that the networks here cannot be trained on.
 
     Args:
@@ -161,11 +177,28 @@ def moments(images: np.ndarray, what: str) -> tuple[tuple[float, float, float], 
     >>> moments(np.array([0, 255], np.uint8).reshape(1, 1, 2, 1).repeat(3, -1), "black and white")
     ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     """
+    counts = np.zeros((3, 256), np.int64)
+    for channel in range(3):
+        for at in range(0, len(images), 1000):  # bincount makes them int64
+            counts[channel] += np.bincount(images[at : at + 1000, :, :, channel].ravel(), minlength=256)
+    return moments_of(counts, what)
+
+
+def moments_of(counts_3x256: np.ndarray, what: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """The same of how often each value of a pixel occurs in each channel.
+
+    Raises:
+      UserError: as :func:`moments`.
+
+    >>> counts = np.zeros((3, 256), int)
+    >>> counts[:, [0, 255]] = 1
+    >>> moments_of(counts, "black and white")
+    ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    """
     values = np.arange(256) / 255
     mean, std = [], []
-    for channel in range(3):
-        blocks = (images[at : at + 1000, :, :, channel] for at in range(0, len(images), 1000))  # bincount makes them int64
-        shares = sum(np.bincount(block.ravel(), minlength=256) for block in blocks) / images[..., channel].size
+    for counts in counts_3x256:
+        shares = counts / counts.sum()
         mean.append(float(shares @ values))
         std.append(float(np.sqrt(shares @ (values - mean[-1]) ** 2)))
     if 0.0 in std:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxnas.data.arrays import from_arrays
 from jaxnas.data.dataset import Dataset
-from jaxnas.data.pictures import read_pictures
+from jaxnas.data.pictures import decoded_if_it_fits, pictures_of
 from jaxnas.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -20,12 +20,19 @@ LAYOUT = (
 )
 
 
-def image_folder(path: str | os.PathLike[str]) -> Dataset:
+def image_folder(path: str | os.PathLike[str], size: int | None = None) -> Dataset:
     """Images by class: ``train/CLASS/*`` with ``test/CLASS/*`` or ``val/CLASS/*``, or ``CLASS/*`` alone.
 
     Without a test folder, ``val`` is the test split; beside one, its images are training images, as a search makes its own
     validation split from these. With neither, :func:`jaxnas.data.from_arrays` sets a fifth aside. Classes are the folders'
     names in alphabetical order; grey images get three equal channels; normalised by the training images' moments.
+
+    Images that would take more than :data:`jaxnas.data.pictures.RESIDENT_BYTES` stay on disk; the splits are the same.
+
+    Args:
+      path: of the folder.
+      size: pixels a side that every image is brought to, its shorter side resized and then its centre cropped; without it they
+        must be squares of one size.
 
     Raises:
       UserError: another layout, a file that is no image or is damaged, images of different sizes, a class without images or
@@ -49,7 +56,7 @@ def image_folder(path: str | os.PathLike[str]) -> Dataset:
         raise UserError(f"{train_folders[0]} has {len(classes)} folders of classes; at least two are needed. {LAYOUT}")
     train_files, test_files = _files(train_folders, classes), _files(test_folders, classes)
     files = [*train_files, *test_files]
-    images = read_pictures((str(file), file) for file, _ in files)
+    images = decoded_if_it_fits(pictures_of(len(files), lambda number: (str(files[number][0]), files[number][0]), size))
     labels, cut = np.array([label for _, label in files]), len(train_files)
     x_test, y_test = (images[cut:], labels[cut:]) if test_files else (None, None)
     return from_arrays(root.resolve().name, images[:cut], labels[:cut], x_test, y_test, classes)

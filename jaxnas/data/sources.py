@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxnas.data.arrays import npz
+from jaxnas.data.augment import Augmentation
 from jaxnas.data.cifar import (
     CIFAR10,
     CIFAR10_MEAN,
@@ -44,13 +45,13 @@ NAMES = ("digits", *OFFICIAL)
 IMAGENET = "imagenet"
 IMAGENET_HELP = (
     "Give --dataset FOLDER with FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg (or the folder that holds imagenet/ as "
-    "--data-dir), or --dataset tfds:NAME. All images must be squares of one size: 256x256 pixels for the recipes, which crop "
-    "and resize them to 224x224."
+    "--data-dir), or --dataset tfds:NAME. Images are read at 256x256 pixels by the recipes, which crop and resize them to "
+    "224x224; they stay on disk."
 )
 TFDS_PREFIX = "tfds:"
 
 
-def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+def load(name: str, data_dir: str | os.PathLike[str] | None = None, size: int | None = None) -> Dataset:
     """An image set by name, or a user's own by its path.
 
     Args:
@@ -63,6 +64,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
         - the path of a folder of images by class, see :func:`jaxnas.data.image_folder`.
       data_dir: for official files their folder or its parent, the environment variable JAXNAS_DATA when not given; for
         ``tfds:NAME`` the folder that it was prepared in; for a relative path the folder that it starts from.
+      size: pixels a side that the images of a folder or of TensorFlow Datasets are brought to, see :func:`size_for`; without
+        it they must be squares of one size.
 
     Raises:
       UserError: for an unknown name, and for files that are missing, damaged or not what they should be.
@@ -79,18 +82,30 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
             raise UserError(f"No folder is given for data set '{name}'. {what_to_do}")
         return read(found)
     if name.startswith(TFDS_PREFIX):
-        return from_tfds(name.removeprefix(TFDS_PREFIX), data_dir)
+        return from_tfds(name.removeprefix(TFDS_PREFIX), data_dir, size)
     path = (Path(data_dir or "") / Path(name).expanduser()).expanduser()
     if name.endswith(".npz"):
         return npz(path)
     if name and path.is_dir():
-        return image_folder(path)
+        return image_folder(path, size)
     if name == IMAGENET:
         raise UserError(f"ImageNet is read from a folder of images by class, and there is no folder {path}. {IMAGENET_HELP}")
     raise UserError(
         f"Unknown data set {name!r}: there is no folder {path} either. {did_you_mean(name, NAMES)} Or tfds:NAME, the path of "
         "an .npz file, or that of a folder of images by class."
     )
+
+
+def size_for(*augmentations: Augmentation) -> int | None:
+    """The size at which images are read: 8/7 of the largest resized crop, as a multiple of 4; None, as they are, without.
+
+    Source: 256 pixels for crops of 224, as everywhere for ImageNet (quark0/darts, cnn/train_imagenet.py).
+
+    >>> size_for(Augmentation(resized_crop=224)), size_for(Augmentation(crop_padding=4))
+    (256, None)
+    """
+    crop = max(augmentation.resized_crop for augmentation in augmentations)
+    return 4 * round(crop * 2 / 7) if crop else None
 
 
 def stand_in(name: str) -> Dataset | None:

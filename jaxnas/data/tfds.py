@@ -13,13 +13,13 @@ import numpy as np
 
 from jaxnas.data.arrays import from_arrays
 from jaxnas.data.dataset import Dataset
-from jaxnas.data.pictures import read_pictures
+from jaxnas.data.pictures import Pictures, Unreadable, decoded_if_it_fits, pictures_of
 from jaxnas.errors import UserError, did_you_mean
 
 VALIDATION = "validation"
 
 
-def from_tfds(name: str, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+def from_tfds(name: str, data_dir: str | os.PathLike[str] | None = None, size: int | None = None) -> Dataset:
     """A dataset that TensorFlow Datasets prepared as ArrayRecord files; nothing is downloaded, and TensorFlow is not imported.
 
     Its ``train`` split is trained on and its ``test`` split, or else ``validation``, tested on; beside ``test``,
@@ -31,6 +31,7 @@ def from_tfds(name: str, data_dir: str | os.PathLike[str] | None = None) -> Data
         default.
       data_dir: where it was prepared; by default where TensorFlow Datasets puts it, the environment variable TFDS_DATA_DIR or
         ``~/tensorflow_datasets``.
+      size: as of :func:`jaxnas.data.image_folder`, and so is what stays on disk.
 
     Raises:
       UserError: the dataset is not there, is not prepared for random access (the message has the commands), has no one image
@@ -69,8 +70,11 @@ def from_tfds(name: str, data_dir: str | os.PathLike[str] | None = None) -> Data
     train = [split for split in sources if split != test]
     label = builder.info.features[label_key]
     class_names = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else None
-    x_train, y_train = _read({split: sources[split] for split in train}, folder, image_key, label_key)
-    x_test, y_test = _read({test: sources[test]}, folder, image_key, label_key) if test else (None, None)
+    used = {split: sources[split] for split in (*train, *([test] if test else ()))}
+    images, labels = _read(used, folder, image_key, label_key, size)
+    cut = sum(len(used[split]) for split in train)
+    x_test, y_test = (images[cut:], labels[cut:]) if test else (None, None)
+    x_train, y_train = images[:cut], labels[:cut]
     return from_arrays(f"tfds:{name}", x_train, y_train, x_test, y_test, class_names)
 
 
@@ -129,21 +133,22 @@ def _keys(info: Any, features: Any) -> tuple[str, str]:
     return keys
 
 
-def _read(sources: dict[str, Any], folder: Path, image_key: str, label_key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images and labels of splits, one after the other."""
-    labels: list[Any] = []
+def _read(
+    sources: dict[str, Any], folder: Path, image_key: str, label_key: str, size: int | None
+) -> tuple[np.ndarray | Pictures, np.ndarray]:
+    """Images and labels of splits, one after the other. The labels are known only when every example was read."""
+    places = [(split, n) for split, source in sources.items() for n in range(len(source))]
 
-    def pictures() -> Any:
-        for split, source in sources.items():
-            for n in range(len(source)):
-                try:
-                    example = source[n]
-                except Exception as error:  # RuntimeError, ValueError and more, by what is damaged.
-                    raise UserError(
-                        f"Example {n} of split {split} in {folder} cannot be read: {error}. Prepare it anew."
-                    ) from error
-                labels.append(example[label_key])
-                yield f"example {n} of split {split} in {folder}", io.BytesIO(example[image_key])
+    def example(number: int) -> Any:
+        split, n = places[number]
+        try:
+            return sources[split][n]
+        except Exception as error:  # RuntimeError, ValueError and more, by what is damaged.
+            raise Unreadable(f"Example {n} of split {split} in {folder} cannot be read: {error}. Prepare it anew.") from error
 
-    images = read_pictures(pictures())
-    return images, np.array(labels)
+    def picture(number: int) -> tuple[str, io.BytesIO]:
+        split, n = places[number]
+        return f"example {n} of split {split} in {folder}", io.BytesIO(example(number)[image_key])
+
+    labels = np.array([example(number)[label_key] for number in range(len(places))])
+    return decoded_if_it_fits(pictures_of(len(places), picture, size)), labels

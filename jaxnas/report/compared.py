@@ -101,8 +101,6 @@ def _summary(found: Sequence[Group]) -> Section:
 def _runs(runs: Sequence[Run]) -> Section:
     rows = []
     for run in runs:
-        seconds = run.result.get("seconds")
-        total = number(seconds.get("total")) if isinstance(seconds, dict) else None
         parameters, latency = number(run.network.get("parameters")), _latency(run)
         rows.append(
             (
@@ -112,7 +110,7 @@ def _runs(runs: Sequence[Run]) -> Section:
                 percent(_accuracy(run)),
                 "" if parameters is None else f"{parameters:,.0f}",
                 "" if latency is None else f"{latency:.4g}",
-                "" if total is None else f"{total:,.0f}",
+                "" if run.seconds is None else f"{run.seconds[0]:,.0f}",
             )
         )
     columns = ("run", "recipe", "seed", "test accuracy", "parameters", "latency, ms", "seconds")

@@ -62,6 +62,16 @@ class Run:
         random = self.result.get("random")
         return [row for row in [self.network, *(random if isinstance(random, list) else [])] if isinstance(row, dict) and row]
 
+    @property
+    def seconds(self) -> tuple[float, float] | None:
+        """Of the whole run and of its search: by the card over all processes that worked on it, else of the last one."""
+        if self.card:
+            cost = self.card["cost"]
+            return cost["wall_seconds"], cost["device_seconds"].get("search", 0.0)
+        of_last = self.result.get("seconds")
+        total = number(of_last.get("total")) if isinstance(of_last, dict) else None
+        return None if total is None else (total, number(self.result["seconds"].get("search")) or 0.0)
+
     def series(self, stage: str, metric: str) -> list[tuple[int, float]]:
         """Epochs from 1, and a metric's values, of the stages whose names begin so."""
         found = [record for record in self.log if record["stage"].startswith(stage) and number(record.get(metric)) is not None]

@@ -97,9 +97,8 @@ def _summary(run: Run) -> Section:
             what = f"back to epoch {epoch + 1:.0f}" if decay is not None else f"epoch {epoch + 1:.0f} was kept"
             then = "the search ended" if decay is None else f"on with weight decay {decay:g}"
             cards.append(("early stop", what, f"eigenvalue {ratio or 0:.2f} times that of before: {then}"))
-    seconds = run.result.get("seconds")
-    if isinstance(seconds, dict) and number(seconds.get("total")) is not None:
-        cards.append(("time", f"{seconds['total']:,.0f} s", f"of which search {seconds.get('search', 0):,.0f} s"))
+    if run.seconds is not None:
+        cards.append(("time", f"{run.seconds[0]:,.0f} s", f"of which search {run.seconds[1]:,.0f} s"))
     parts: list[Part] = [Cards(cards)]
     if run.rows:
         rows = [

@@ -57,7 +57,11 @@ def test_seconds_add_up_over_sessions_by_the_devices_of_each(tmp_path: Path) -> 
 
 
 def test_what_was_spent_before_there_was_a_card_is_not_known(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "run").write_text("config.json", "{}")
+    RunFolder(tmp_path / "new").write_text("config.json", "{}")  # Begun by who hands it on, as a sweep does on a cluster.
+    begun(tmp_path / "new", resume=True)
+    assert written(tmp_path / "new")["cost"]["whole"]
+    RunFolder(tmp_path / "run").write_text("log.jsonl", "{}")
+    (tmp_path / "run" / "config.json").write_text("{}")
     begun(tmp_path / "run", resume=True)
     assert not written(tmp_path / "run")["cost"]["whole"]
     begun(tmp_path / "run", resume=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,8 +26,10 @@ def test_the_checklist_and_the_card(write_run: Callable[..., Path], tmp_path: Pa
 
 def test_the_page_of_a_run_has_the_checklist_and_without_a_card_says_so(write_run: Callable[..., Path], tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "nb201-digits")
-    page = report(read_run(run))
+    page: Any = report(read_run(run))
     section = str(next(section for section in page.sections if section.name == "card").parts)
+    cards = dict((what, (value, note)) for what, value, note in page.sections[0].parts[0].cards)
+    assert cards["time"] == ("72 s", "of which search 8 s")
     assert "12. random search" in section and "compilation: trace" in section and not page.problems
     (run / "card.json").unlink()
     page = report(read_run(run))

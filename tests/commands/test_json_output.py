@@ -107,6 +107,9 @@ def nothing_long(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(run, "run", ran)
     monkeypatch.setattr(run, "train_only", ran)
+    monkeypatch.setattr("jaxnas.commands.load.load_run", lambda *_: {"given": RESULT["found"]})
+    monkeypatch.setattr("jaxnas.commands.load.weights_of", lambda training, *_: (training, ()))
+    monkeypatch.setattr("jaxnas.commands.load.read_state_dict", lambda path: {})
     monkeypatch.setattr(stored, "genotype_of", lambda *_: from_text(NB201))
     monkeypatch.setattr(stored, "test_accuracy", lambda *_: (0.5, 500))
     monkeypatch.setattr(trust, "trust", lambda *_: TRUSTED)
@@ -159,6 +162,7 @@ COMMANDS: dict[str, tuple[list[str], int, str]] = {
     ),
     "train": (["train", NB201], 0, "an epoch"),
     "evaluate": (["evaluate", "searched"], 0, "test accuracy 50.00% on 500 images"),
+    "load": (["load", "weights.npz", NB201, "--out", "loaded", "--overwrite"], 0, "test accuracy 75.00%, 5 parameters"),
     "export": (["export", "searched", "--to", "genotype", "--overwrite"], 0, "written: searched/export/genotype.json"),
     "latency import": (
         ["latency", "import", "lut.yaml", "--format", "mobile-yaml", "--device", "x", "--out", "lut.json", "--overwrite"],

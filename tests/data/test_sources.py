@@ -96,7 +96,7 @@ def test_a_path_starts_from_the_given_folder_or_the_working_one(tmp_path: Path, 
     (tmp_path / "mine").mkdir()
     seen: list[tuple[str, Path]] = []
     monkeypatch.setattr(sources, "npz", lambda path: seen.append(("npz", Path(path).resolve())))
-    monkeypatch.setattr(sources, "image_folder", lambda path: seen.append(("folder", Path(path).resolve())))
+    monkeypatch.setattr(sources, "image_folder", lambda path, size: seen.append(("folder", Path(path).resolve())))
     load("mine", tmp_path)
     load("sub/mine.npz", tmp_path)
     monkeypatch.chdir(tmp_path)

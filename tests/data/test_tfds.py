@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxnas.data import from_tfds, load
+from jaxnas.data import Stream, from_tfds, load
+from jaxnas.data import pictures as data_pictures
 from jaxnas.data.tfds import how_to_prepare
 from jaxnas.errors import UserError
 
@@ -258,3 +259,24 @@ def test_what_tensorflow_datasets_prepared_elsewhere_arrives_here(tmp_path: Path
             expected = sorted((image.tobytes(), n % 3) for n, image in enumerate(images))  # preparing shuffles
             arrived = zip(found[split], found[f"{split}_labels"], strict=True)
             assert sorted((image.tobytes(), int(label)) for image, label in arrived) == expected
+
+
+def test_what_does_not_fit_is_streamed_in_the_same_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, ["train"])
+    resident = from_tfds("tiny_shapes", tmp_path)
+    monkeypatch.setattr(data_pictures, "RESIDENT_BYTES", 0)
+    streamed = from_tfds("tiny_shapes", tmp_path)
+    assert streamed.streamed and (streamed.mean, streamed.std) == (resident.mean, resident.std)
+    for split in ("search_train", "search_valid", "train", "test"):
+        found, expected = getattr(streamed, split), getattr(resident, split)
+        np.testing.assert_array_equal(np.asarray(found.images), expected.images)
+        np.testing.assert_array_equal(found.labels, expected.labels)
+    rows = np.arange(8).reshape(4, 2)
+    with Stream(streamed.train, rows, ahead=2) as stream:
+        np.testing.assert_array_equal(stream.take(4)["images"], resident.train.images[rows])
+
+
+def test_images_of_other_sizes_are_brought_to_a_recipes(tmp_path: Path) -> None:
+    write(tmp_path, odd=3)
+    found = load("tfds:tiny_shapes", tmp_path, size=8)
+    assert found.test.images.shape == (6, 8, 8, 3) and (found.test.images[:3] == pictures("test")[:3]).all()

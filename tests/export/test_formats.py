@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,7 +17,7 @@ from jaxnas.export import Export, TrainedNetwork, check_formats, export, formats
 from jaxnas.export.flax_file import network_source
 from jaxnas.interop import from_state_dict
 from jaxnas.nets import ChainShape, Shape, derived
-from jaxnas.spaces import BlockGenotype, DartsGenotype, Genotype, Nb201Genotype, from_text
+from jaxnas.spaces import PUBLISHED, BlockGenotype, DartsGenotype, Genotype, Nb201Genotype, from_text
 
 OPERATIONS = (
     "none", "skip_connect", "max_pool_3x3", "avg_pool_3x3", "sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7", "dil_conv_3x3",
@@ -83,6 +86,26 @@ def test_the_plain_network_is_the_same_function(name: str) -> None:
     for change in (lambda: None, lambda: formats.fold(plain)):
         change()
         np.testing.assert_allclose(jax.jit(formats._function(plain))(x), expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    "record", ["darts_network_cifar_DARTS_V2", pytest.param("darts_network_imagenet_AmoebaNet", marks=pytest.mark.slow)]
+)
+def test_the_plain_network_is_the_references(golden_dir: Path, record: str) -> None:
+    """With the recorded weights of PyTorch it gives the recorded outputs, batch norms as they are and folded."""
+    recorded = np.load(golden_dir / f"{record}.npz")
+    meta = ast.literal_eval(str(recorded["meta"]))
+    genotype, shape = PUBLISHED[meta["genotype"]], Shape(meta["C"], meta["layers"], meta["classes"], meta["size"])
+    shape = dataclasses.replace(shape, template=meta["network"])
+    arrays = {name.partition("/")[2]: recorded[name] for name in recorded if name.startswith(("weight/", "after_one_forward/"))}
+    names = tuple(map(str, range(shape.classes)))
+    network = TrainedNetwork(genotype, shape, {}, {}, (0.5,) * 3, (0.5,) * 3, names)
+    plain = formats._network(network_source(network, "weights.safetensors"), arrays)
+    x, expected = recorded["x_nchw"].transpose(0, 2, 3, 1).astype(np.float64), recorded["eval/logits"]
+    for change in (lambda: None, lambda: formats.fold(plain)):
+        change()
+        np.testing.assert_allclose(jax.jit(formats._function(plain))(x), expected, rtol=0, atol=1e-9 * np.abs(expected).max())
 
 
 def test_the_file_has_no_more_than_its_network_uses() -> None:
