@@ -122,7 +122,7 @@ class SearchResult:
         """Writes the first seed's network for elsewhere, each format compared with it first. Returns the files by name.
 
         Args:
-          formats: ``genotype``, ``safetensors``, ``flax``, ``stablehlo``, ``onnx``, see :func:`jaxnas.export.export`.
+          formats: ``genotype``, ``safetensors``, ``flax``, ``stablehlo``, ``onnx``, see ``jaxnas.export.export``.
           out: the folder for the files; by default ``export`` in the run's.
 
         Raises:
