@@ -6,7 +6,7 @@ to the memory by least squares, without the first fifth, in which caches and poo
 
 Beside the resident memory there is what of it malloc has given out. The rest is free: glibc keeps it for each of its arenas, of
 which threads have their own, so it grows by steps with whatever thread next needs the most, until all have. A leak would be
-in both.
+in both. ``MALLOC_ARENA_MAX=1`` in the environment gives all threads one arena.
 """
 
 from __future__ import annotations
