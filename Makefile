@@ -27,7 +27,7 @@ CASES := darts darts-small nb201
 # A process a core, each with whole files, whose tests share compiled functions.
 PYTEST := $(VENV)/bin/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 
-.PHONY: search test slow lint bench browser venv clean
+.PHONY: search test slow lint docs bench browser venv clean
 
 search: venv
 	$(VENV)/bin/jaxnas search $(ARGS)
@@ -41,6 +41,10 @@ slow: venv
 lint: venv
 	$(VENV)/bin/ruff check
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+# A link without a target is an error.
+docs: venv
+	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build
 
 # One after the other: they must not share the machine.
 bench: $(BENCH_INSTALLED)

@@ -3,10 +3,15 @@
 ``python -m benchmarks.soak --json benchmarks/results/soak.json`` searches on digits for so long, in one process, with the files
 and checkpoints of a run, and leaves as a run does that is asked to. After every epoch it looks at the process. A line is fitted
 to the memory by least squares, without the first fifth, in which caches and pools fill.
+
+Beside the resident memory there is what of it malloc has given out. The rest is free: glibc keeps it for each of its arenas, of
+which threads have their own, so it grows by steps with whatever thread next needs the most, until all have. A leak would be
+in both. ``MALLOC_ARENA_MAX=1`` in the environment gives all threads one arena.
 """
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import sys
 import tempfile
@@ -34,6 +39,23 @@ WARM = 0.2
 FLAT = 0.02  # Of the memory, over the whole time, by the line.
 
 
+class Mallinfo(ctypes.Structure):
+    """glibc's ``struct mallinfo2``, of all arenas."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    )
+
+
+def given_out() -> float:
+    """Mebibytes that malloc has given out and not got back, in arenas (``uordblks``) and by ``mmap`` (``hblkhd``)."""
+    libc = ctypes.CDLL("libc.so.6")
+    libc.mallinfo2.restype = Mallinfo
+    found = libc.mallinfo2()
+    return (found.uordblks + found.hblkhd) / MEBIBYTE
+
+
 class Watched(SearchReport):
     """Looks at the process after each epoch, and asks the search to leave when its time is over."""
 
@@ -49,6 +71,7 @@ class Watched(SearchReport):
             sample = {
                 "seconds": round(elapsed, 1),
                 "resident_mebibytes": round(self.process.memory_info().rss / MEBIBYTE, 2),
+                "given_out_mebibytes": round(given_out(), 2),
                 "descriptors": self.process.num_fds(),
                 "threads": self.process.num_threads(),
             }
@@ -76,22 +99,26 @@ def soak(seconds: float, folder: Path) -> list[dict[str, float]]:
 
 
 def judged(samples: list[dict[str, float]]) -> dict[str, Any]:
-    """The line through the memory, what else grew, and whether all is flat."""
+    """The lines through the memory, what else grew, and whether all is flat."""
     warm = [sample for sample in samples if sample["seconds"] >= WARM * samples[-1]["seconds"]]
-    at, memory = (np.array([sample[name] for sample in warm]) for name in ("seconds", "resident_mebibytes"))
-    slope, level = np.polyfit(at - at[0], memory, 1)
-    growth = slope * (at[-1] - at[0])
+    at = np.array([sample["seconds"] for sample in warm])
+    lines = {}
+    for name in ("resident_mebibytes", "given_out_mebibytes"):
+        slope, level = np.polyfit(at - at[0], [sample[name] for sample in warm], 1)
+        lines[name] = {
+            "at_first": round(float(level), 1),
+            "per_hour": round(float(slope) * 3600, 2),
+            "growth_over_the_fit": round(float(slope * (at[-1] - at[0]) / level), 5),
+        }
     grown = {name: int(warm[-1][name] - warm[0][name]) for name in ("descriptors", "threads")}
     return {
         "seconds": samples[-1]["seconds"],
         "epochs": len(samples),
-        "resident_mebibytes": round(float(level), 1),
-        "mebibytes_per_hour": round(float(slope) * 3600, 2),
-        "growth_over_the_fit": round(float(growth / level), 5),
+        **lines,
         "most_descriptors": int(max(sample["descriptors"] for sample in warm)),
         "most_threads": int(max(sample["threads"] for sample in warm)),
         **{f"{name}_grown": number for name, number in grown.items()},
-        "flat": bool(growth < FLAT * level and all(number <= 0 for number in grown.values())),
+        "flat": all(line["growth_over_the_fit"] < FLAT for line in lines.values()) and max(grown.values()) <= 0,
     }
 
 

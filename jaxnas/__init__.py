@@ -5,6 +5,7 @@
     result = jaxnas.search(x, y, minutes=5)
     result.report()
     result.predict(x_new)
+    result.export("flax")
 
 :func:`search` and, for scikit-learn's pipelines, :class:`ArchitectureSearchClassifier` are imported when they are asked for.
 All else is imported from the rooms: ``jaxnas.spaces`` (what can be searched), ``jaxnas.nets`` (supernets and derived networks),

@@ -26,7 +26,9 @@ class Console:
     """Prints to the terminal: a live line where it is one, a plain line an epoch where it is not; nothing where it is quiet."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.out = rich.console.Console(highlight=False, soft_wrap=True, quiet=quiet)
+        # A live line would take the standard streams, also where it is quiet.
+        terminal = False if quiet else None
+        self.out = rich.console.Console(highlight=False, soft_wrap=True, quiet=quiet, force_terminal=terminal)
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
         self._spinner: rich.status.Status | None = None

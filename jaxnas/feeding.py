@@ -241,6 +241,8 @@ def epochs_of_steps(
     state, data = put(mesh, state), put(mesh, stage.data)
     epochs, steps_per_epoch, most = stage.epochs, stage.steps_per_epoch, stage.steps_per_dispatch
 
+    if done.epoch >= epochs and compiled is None and profile_folder is None:
+        return local(mesh, state), Compiled(stage.step, 0.0, 0.0)  # Nothing is left to do: nothing is compiled.
     run = compile_stage(stage) if compiled is None else compiled
     report.compiled(run)
     if profile_folder is not None:
@@ -278,14 +280,16 @@ def epochs_of_steps(
     return local(mesh, state), run
 
 
-def _means(collected: dict[str, list[np.ndarray]]) -> dict[str, float]:
-    """Mean over an epoch's steps; NaN marks steps in which the alphas rested."""
-    means = {}
-    for name, chunks in collected.items():
-        values = np.concatenate(chunks).astype(np.float64)
-        values = values[~np.isnan(values)]
-        means[name] = float(values.mean()) if len(values) else math.nan
-    return means
+def _means(collected: dict[str, list[np.ndarray]]) -> dict[str, Any]:
+    """Mean over an epoch's steps, of each seed where there are several; NaN marks steps in which the alphas rested."""
+    return {name: _mean(np.concatenate(chunks).astype(np.float64)) for name, chunks in collected.items()}
+
+
+def _mean(values: np.ndarray) -> Any:
+    if values.ndim > 1:
+        return [_mean(of_seed) for of_seed in values.T]
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else math.nan
 
 
 _SPOKEN = {
@@ -304,8 +308,9 @@ def _check_finite(collected: Mapping[str, Sequence[np.ndarray]], epoch: int, sta
     for name, values in last.items():
         bad = ~np.isfinite(values) & ~(rests & (name in _OF_ALPHAS))
         if bad.any():
-            at = int(np.flatnonzero(bad)[0])
+            at = tuple(int(index) for index in np.argwhere(bad)[0])
+            of_seeds = f" for search {at[1]} of those that go together" if at[1:] else ""
             raise NotFinite(
                 f"The {_SPOKEN[name]} became {values[at]} in epoch {epoch}, "
-                f"step {start + at}. A lower learning rate or a stronger gradient clip may help."
+                f"step {start + at[0]}{of_seeds}. A lower learning rate or a stronger gradient clip may help."
             )

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnas import run as runs
 from jaxnas.budget import Budget, for_budget
 from jaxnas.console import Console
-from jaxnas.data import Dataset, from_arrays, load, pixel_scale, to_bytes
+from jaxnas.data import Dataset, from_arrays, load, normalise, pixel_scale, to_bytes
 from jaxnas.errors import UserError
 from jaxnas.predicting import Predictor, without_images
 from jaxnas.recipes import Recipe, find
 from jaxnas.run_folder import NETWORK, REPORT, RunFolder, read_arrays
 from jaxnas.spaces import Genotype, from_text
-from jaxnas.training import network_of
+from jaxnas.training import network_of, shape_of
 from jaxnas.whole_files import write_whole
 
 RECIPE = "nb201-digits"
@@ -116,6 +117,37 @@ class SearchResult:
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror}.") from error
         return path
+
+    def export(self, *formats: str, out: str | os.PathLike[str] | None = None) -> dict[str, Path]:
+        """Writes the first seed's network for elsewhere, each format compared with it first. Returns the files by name.
+
+        Args:
+          formats: ``genotype``, ``safetensors``, ``flax``, ``stablehlo``, ``onnx``, see ``jaxnas.export.export``.
+          out: the folder for the files; by default ``export`` in the run's.
+
+        Raises:
+          UserError: an unknown format, a file that exists, or outputs that are not the network's.
+        """
+        from jaxnas.export import TrainedNetwork, check_formats, export, files_of  # Not above: a search begins sooner without.
+
+        chosen, [run, *_] = check_formats(formats), self.runs
+        folder = run.folder / "export" if out is None else Path(out)
+        for name in files_of(chosen):
+            if (folder / name).exists():
+                raise UserError(f"{folder / name} exists: nothing was overwritten. Give another out.")
+        one, crop = run.predictor, run.recipe.train.augmentation.resized_crop
+        shape = shape_of(one.genotype, one.recipe, one.dataset)
+        data = one.dataset.mean, one.dataset.std, one.dataset.class_names
+        trained = TrainedNetwork(one.genotype, shape, one.weights, one.statistics, *data, cropped=crop > 0)
+        # The search's images are not kept: outputs are compared on drawn ones.
+        drawn = np.random.Generator(np.random.PCG64(0)).integers(0, 256, (16, shape.image_size, shape.image_size, 3), np.uint8)
+        exported = export(trained, chosen, np.asarray(normalise(jnp.asarray(drawn), one.dataset.mean, one.dataset.std)))
+        if not exported.passed:
+            raise UserError(f"Nothing was written: outputs differ from the network's by {dict(exported.differences)}.")
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in exported.files.items():
+            write_whole(folder / name, content)
+        return {name: folder / name for name in exported.files}
 
 
 def search(

@@ -1,6 +1,6 @@
 """One stage on many devices: the batch split over a mesh, and all that a step carries, and all its data, on every device.
 
-The step is one program for each device (:mod:`jaxnas.named_axis`), under ``jax.shard_map`` inside ``jax.jit``, or under
+The step is one program for each device (``jaxnas.named_axis``), under ``jax.shard_map`` inside ``jax.jit``, or under
 ``jax.pmap``: :func:`on_mesh` and :func:`by_pmap` are all that tells the two apart.
 """
 

@@ -109,7 +109,7 @@ def state_of(folder: RunFolder, epoch: int, like: Any) -> Any:
 
 
 def cut(folder: RunFolder, stage: str, epoch: int) -> None:
-    """Takes the lines of a stage after an epoch out of the log, into :data:`jaxnas.run_folder.ABANDONED`."""
+    """Takes the lines of a stage after an epoch out of the log, into ``abandoned.jsonl``."""
     path, left = folder.path / LOG, folder.path / ABANDONED
     lines = path.read_text().splitlines(keepends=True)
     gone = [_is_after(line, stage, epoch) for line in lines]

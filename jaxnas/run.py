@@ -102,7 +102,7 @@ def run(
     dataset, space = searching.search_data(recipe, dataset), recipe.search.build_space()
     network = searching.search_network(recipe.search, dataset)
     within = {} if budget is None else {"budget": {"minutes": budget.minutes}}
-    config = _settled(folder, {CONFIG: {"recipe": name, **plain(recipe), **within}})
+    config = settled(folder, {CONFIG: {"recipe": name, **plain(recipe), **within}})
     console.first_screen(name, recipe, dataset, space, network, mesh)
     for line in described(recipe.search, recipe.train, dataset, space):
         console.note(line)
@@ -144,7 +144,7 @@ def run(
     return result
 
 
-def _settled(folder: RunFolder, documents: dict[str, Any]) -> dict[str, Any]:
+def settled(folder: RunFolder, documents: dict[str, Any]) -> dict[str, Any]:
     """Writes what decides a run, by the names of its files, and where it runs."""
     for name, document in documents.items():
         folder.settle(name, document)
@@ -203,7 +203,7 @@ def train_only(
     start = time.perf_counter()
     seconds = Seconds(imports=import_seconds)
     config = {"recipe": name, **plain(training)}
-    begun_with = _settled(folder, {CONFIG: config, GENOTYPE_JSON: to_json(genotype, training.family)})
+    begun_with = settled(folder, {CONFIG: config, GENOTYPE_JSON: to_json(genotype, training.family)})
     folder.write_text(GENOTYPE_TEXT, to_text(genotype) + "\n")
     console.note(to_text(genotype))
     kept = card.Card(folder, card.of_training(name, training, dataset, to_text(genotype)), imports=import_seconds)

@@ -234,7 +234,7 @@ def train(
     """Trains a genotype's network on the whole training set and measures it once, after the last epoch, on the test set.
 
     Args:
-      budget: decides the steps of an epoch; the recipe is then as from :func:`jaxnas.budget.for_budget`.
+      budget: decides the steps of an epoch; the recipe is then as from ``jaxnas.budget.for_budget``.
       teacher: what the network learns from beside the labels; the recipe has the weight and the temperature. Where a recipe
         names a run as the teacher, :func:`jaxnas.stored.teacher_of` gives the function.
 

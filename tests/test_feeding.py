@@ -112,7 +112,8 @@ def run(loss: Any, report: Recorder, over: Callable[[], bool] = lambda: False) -
         return jnp.asarray(rows()[epoch]), jnp.asarray(49 - rows()[epoch])
 
     state, compiled = epochs_of_steps(Stage(step, start, np.arange(50) * 10, indices, EPOCHS, STEPS), report, over=over)
-    assert report.compilations == [compiled]
+    left = report.done.epoch < EPOCHS  # Where nothing is left to do, nothing is compiled.
+    assert report.compilations == ([compiled] if left else [])
     return state
 
 

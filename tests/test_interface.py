@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from jaxnas.data import load
 from jaxnas.errors import UserError
 from jaxnas.interface import SearchResult
 from jaxnas.recipes import Recipe, find
+from jaxnas.spaces import read
 
 
 def tiny(**changes: Any) -> Recipe:
@@ -97,8 +99,22 @@ def test_its_page(found: SearchResult, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing was overwritten"):
         found.report(mine)
     assert mine.read_text() == "mine"
-    both = dataclasses.replace(found, runs=found.runs * 2)
+    [run] = found.runs
+    other = dataclasses.replace(run, folder=shutil.copytree(run.folder, tmp_path / "other"))
+    both = dataclasses.replace(found, runs=(run, other))
     assert "</html>" in both.report(tmp_path / "both.html").read_text()
+
+
+def test_its_network_for_elsewhere(found: SearchResult, tmp_path: Path) -> None:
+    files = found.export("genotype", "safetensors", "flax", out=tmp_path / "out")
+    assert sorted(files) == ["genotype.json", "network.py", "preprocessing.json", "weights.safetensors"]
+    assert read(files["genotype.json"]) == found.genotype
+    said = json.loads(files["preprocessing.json"].read_text())
+    assert said["image_size"] == 8 and said["class_names"] == found.classes.tolist()
+    with pytest.raises(UserError, match="nothing was overwritten"):
+        found.export("genotype", out=tmp_path / "out")
+    with pytest.raises(UserError, match="Did you mean flax"):
+        found.export("flex")
 
 
 def test_several_seeds_are_an_ensemble(found: SearchResult) -> None:

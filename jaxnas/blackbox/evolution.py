@@ -16,7 +16,7 @@ def regularised_evolution(cardinality: Sequence[int], population: int = 10, samp
     """A population ordered by age; each query is a mutation of the best of a few that are drawn from it.
 
     The first ``population`` queries are random. Then ``sample`` members are drawn with replacement, the best of them (the first
-    drawn of equal ones) is the parent, its child has one position changed to another choice (:func:`mutated`), and takes the
+    drawn of equal ones) is the parent, its child has one position changed to another choice (``mutated``), and takes the
     place of the oldest. Age is the order of the answers. The paper's population is 100 and its sample 25; the defaults are
     those of NAS-Bench-201's baseline REA.
 

@@ -69,7 +69,7 @@ def independent(cardinality: Sequence[int]) -> Policy:
 
 
 def lstm(cardinality: Sequence[int]) -> Policy:
-    """Zoph and Le's controller (2017), :data:`jaxnas.controller.ZOPH_AND_LE`: a position's choice is the next one's input.
+    """Zoph and Le's controller (2017), ``jaxnas.controller.ZOPH_AND_LE``: a position's choice is the next one's input.
 
     Raises:
       UserError: nothing to choose.

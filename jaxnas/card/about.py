@@ -27,7 +27,7 @@ def of_search(
 
     Args:
       name: of the recipe.
-      dataset: with the two parts that the search uses, :func:`jaxnas.searching.search_data`.
+      dataset: with the two parts that the search uses, ``jaxnas.searching.search_data``.
       space: of the search.
       within: what else decides it, as a budget of minutes.
     """

@@ -52,7 +52,7 @@ class Card:
 
     Args:
       folder: the run's; where it is resumed, its card goes on.
-      about: what decides the run, from :mod:`jaxnas.card.about`.
+      about: what decides the run, from ``jaxnas.card.about``.
       devices: how many share the batches of the search.
       imports: seconds that were spent before.
     """

@@ -16,7 +16,7 @@ import rich.table
 import tyro
 
 from jaxnas import leaving, parallel, recipes, run
-from jaxnas.commands import sweep_ray
+from jaxnas.commands import sweep_ray, sweep_together
 from jaxnas.commands.arguments import JsonTarget, check_trained, parse, recipe_first, take_name
 from jaxnas.commands.json_output import json_output, to_text
 from jaxnas.commands.reported import reported
@@ -47,6 +47,7 @@ def main(arguments: list[str]) -> int:
         set: tuple[str, ...] = (),
         data_dir: Path | None = None,
         out: Path | None = None,
+        together: bool = False,
         ray: str | None = None,
         ray_cpus: float = 1.0,
         ray_gpus: float = 0.0,
@@ -60,6 +61,8 @@ def main(arguments: list[str]) -> int:
           set: KEY=VALUE,VALUE of an option of the recipe: a search for each of the values (search.batch=32,64).
           data_dir: folder of the dataset's official files.
           out: the folder of the runs, runs/sweep-RECIPE by default. What is finished there is kept, what was ended goes on.
+          together: search with all seeds of a setting by one program on one device, which is faster for small supernets; what
+            is found is trained one after the other. What was ended goes on alone.
           ray: search on a Ray cluster, several at a time: HOST:PORT, auto for the one that this machine is of, or local for one
             on this machine alone, which ends with the sweep. All its machines have jaxnas, and see this folder, --out and the
             data under the same paths: storage that they share. A search whose worker dies goes on from its checkpoint.
@@ -68,11 +71,15 @@ def main(arguments: list[str]) -> int:
         """
         folder = out or Path("runs") / f"sweep-{name}"
         wanted = searches(recipe, seeds, settings(set))
+        if together:
+            if ray is not None:
+                raise UserError("--together is one program, --ray one search a worker. Give one of the two.")
+            sweep_together.check(wanted.values())
         cluster = None if ray is None else sweep_ray.Cluster(ray, ray_cpus, ray_gpus)
         with json_output(json) as write, Console() as console, contextlib.ExitStack() as connected:
             if cluster is None:
                 dataset = _checked(wanted, load(recipe.dataset, data_dir, recipe.image_size))
-                go = _in_turn(name, dataset, console)
+                go = _in_turn(name, dataset, console, together)
             else:
                 # This process only waits: it must not hold the accelerator that a worker on this machine is given.
                 jax.config.update("jax_platforms", "cpu")
@@ -169,10 +176,12 @@ def _checked(wanted: dict[tuple[str, int], recipes.Recipe], dataset: Dataset) ->
     return dataset
 
 
-def _in_turn(name: str, dataset: Dataset, console: Console) -> Go:
-    """One run after the other, in this process."""
+def _in_turn(name: str, dataset: Dataset, console: Console, together: bool) -> Go:
+    """One run after the other, in this process; those that begin may first search together."""
 
     def go(runs: dict[Path, recipes.Recipe]) -> Iterator[tuple[Path, Outcome]]:
+        if together:
+            search_together({path: recipe for path, recipe in runs.items() if not (path / CONFIG).exists()})
         for path, recipe in runs.items():
             console.note(f"\n{path}")
             try:
@@ -181,8 +190,18 @@ def _in_turn(name: str, dataset: Dataset, console: Console) -> Go:
                 console.note(f"failed: {error}")
                 outcome = str(error)
             except leaving.Left as left:
-                raise leaving.Left(f"{left} Or repeat the sweep's command: what is finished is kept.") from left
+                raise _left(left) from left
             yield path, outcome
+
+    def search_together(begin: dict[Path, recipes.Recipe]) -> None:
+        for group in sweep_together.by_setting(begin):
+            if len(group) > 1:
+                try:
+                    sweep_together.search(name, group, dataset, console)
+                except UserError as error:
+                    console.note(f"not together any more: {error}")
+                except leaving.Left as left:
+                    raise _left(left) from left
 
     def one(path: Path, recipe: recipes.Recipe) -> dict[str, Any]:
         resume = _begun(name, recipe, path)
@@ -195,6 +214,10 @@ def _in_turn(name: str, dataset: Dataset, console: Console) -> Go:
             return run.run(name, recipe, dataset, folder, console, 0.0, None, mesh)
 
     return go
+
+
+def _left(left: leaving.Left) -> leaving.Left:
+    return leaving.Left(f"{left} Or repeat the sweep's command: what is finished is kept.")
 
 
 def on_ray(name: str, search: Callable[[list[Path]], dict[Path, str]]) -> Go:

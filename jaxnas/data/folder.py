@@ -27,7 +27,7 @@ def image_folder(path: str | os.PathLike[str], size: int | None = None) -> Datas
     validation split from these. With neither, :func:`jaxnas.data.from_arrays` sets a fifth aside. Classes are the folders'
     names in alphabetical order; grey images get three equal channels; normalised by the training images' moments.
 
-    Images that would take more than :data:`jaxnas.data.pictures.RESIDENT_BYTES` stay on disk; the splits are the same.
+    Images that would take more than ``jaxnas.data.pictures.RESIDENT_BYTES`` stay on disk; the splits are the same.
 
     Args:
       path: of the folder.

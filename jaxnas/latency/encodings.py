@@ -50,8 +50,8 @@ class Encoded:
 
     Attributes:
       space: theirs.
-      chosen: one-hot choices, float64 ``[networks, candidates]``, columns as :func:`candidate_keys`.
-      kept: the same of what runs (:func:`jaxnas.latency.graphs.kept`); an edge that is left out and has no ``none`` is a row of
+      chosen: one-hot choices, float64 ``[networks, candidates]``, columns as ``candidate_keys``.
+      kept: the same of what runs (``jaxnas.latency.graphs.kept``); an edge that is left out and has no ``none`` is a row of
         zeros.
     """
 

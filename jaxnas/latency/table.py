@@ -83,7 +83,7 @@ class Table:
       software: versions by name.
       source: how it was made, in words.
       checks: None where it was compared with no network.
-      graph: what ran of the networks, see :data:`jaxnas.latency.graphs.Graph`: what did not costs as much as ``none``.
+      graph: what ran of the networks, see ``jaxnas.latency.graphs.Graph``: what did not costs as much as ``none``.
 
     Raises:
       UserError: an unknown kind or graph, an intercept that is negative or not a number, a batch below 1, no rows.

@@ -28,7 +28,7 @@ class Cost:
       unit: of all numbers.
       candidates: by kind of cell ``[edges, columns]``, over all cells that have the edge; 0 where there is no candidate.
       fixed: of the layers that are not searched.
-      graph: what runs of an architecture, see :data:`jaxnas.latency.graphs.Graph`: what does not costs as much as ``none``.
+      graph: what runs of an architecture, see ``jaxnas.latency.graphs.Graph``: what does not costs as much as ``none``.
     """
 
     name: str

@@ -81,7 +81,7 @@ class Network:
       forward: ``(weights, mixture, images, key, scalars, statistics=None, axis=None) -> (outputs, moments)`` with images
         ``[N, H, W, 3]``. Without statistics every batch norm uses the batch's moments, and these are returned (means and
         unbiased variances, in the form of the statistics); they are data, no gradient flows back through them. An axis is
-        the name of the mapped axis that the batch is split over (:mod:`jaxnas.named_axis`): the images are then one device's
+        the name of the mapped axis that the batch is split over (``jaxnas.named_axis``): the images are then one device's
         share, the moments those of the whole batch, and random draws follow an image's place in it.
       parameters: number of weights.
     """

@@ -18,7 +18,7 @@ class Fidelity:
     """One estimate of a dataset's test accuracies after the longest training.
 
     Attributes:
-      dataset: of :data:`jaxnas.tabular.SEARCHED`.
+      dataset: of ``SEARCHED``.
       trained, after: the estimate is the validation accuracy of a training of so many epochs, after so many of them. Where both
         are equal the learning rate has come to the end of its schedule.
       spearman, kendall: rank correlation (tau-b) over all architectures.
@@ -42,7 +42,7 @@ def fidelities(benchmark: Benchmark, dataset: str) -> list[Fidelity]:
     """By budget, the least first: each training that the benchmark has, and, where it has curves, after 1, 2, 4, 8 ... epochs.
 
     Args:
-      dataset: of :data:`jaxnas.tabular.SEARCHED`.
+      dataset: of ``SEARCHED``.
 
     Raises:
       UserError: the table lacks the dataset, or has a single budget of it.

@@ -16,7 +16,7 @@ def read(path: Path, space: Space | None = None) -> Benchmark:
     """The benchmark in a file.
 
     Args:
-      path: a file of :func:`jaxnas.tabular.compact.write_compact`, or a plain table (:func:`jaxnas.tabular.plain.read_plain`).
+      path: a file of ``write_compact``, or a plain table (``read_plain``).
       space: which benchmark it must be; None for any.
 
     Raises:

@@ -17,7 +17,7 @@ class Table:
     """Every architecture of a space on one dataset; the arrays are read-only.
 
     An architecture is a row: what stands in row ``i`` of every array is of architecture ``i`` of the benchmark. Accuracies are
-    means over the runs that the benchmark has (:attr:`averaged` says which), so a search on the table sees no noise of its
+    means over the runs that the benchmark has (``averaged`` says which), so a search on the table sees no noise of its
     own: two queries of one architecture are equal.
 
     Attributes:

@@ -258,3 +258,12 @@ def test_inside_scan_and_cond_and_under_vmap(name: str) -> None:
         assert_close(b, c)
         assert_close(a[:2], c[:2])
         np.testing.assert_array_equal(a[2], 0.0)
+
+
+def test_a_convolution_under_vmap_is_a_call_that_xla_keeps_on_a_cpu() -> None:
+    """As without vmap: XLA:CPU would compute the operand of every slice anew."""
+    on_rows, _, shape = OPERATIONS["convolution"]
+    mapped = jax.jit(jax.vmap(lambda x, k: on_rows(to_rows(x), k), (None, 0)))
+    traced = mapped.trace(IMAGES, RNG.uniform(size=(2, *shape)))
+    texts = [traced.lower(lowering_platforms=(platform,)).as_text() for platform in ("cpu", "cuda")]
+    assert ["inlineable" in text for text in texts] == [True, False]

@@ -102,7 +102,17 @@ def outline_on_cpu(primitive: Primitive, function: Callable[..., Array], is_larg
         with set_xla_metadata(inlineable="false"):
             return _evaluate(function, *args, **params)
 
+    def batched(args: Any, axes: Any, **params: Any) -> tuple[Array, int]:
+        mapped = _mapped(function, tuple(axes), tuple(sorted(params.items())))
+
+        def outlined(*args: Array) -> Array:
+            with set_xla_metadata(inlineable="false"):
+                return mapped(*args)
+
+        return (lax.platform_dependent(*args, cpu=outlined, default=mapped) if is_large(**params) else mapped(*args)), 0
+
     mlir.register_lowering(primitive, mlir.lower_fun(call, multiple_results=False), platform="cpu")
+    batching.primitive_batchers[primitive] = batched  # Under vmap, too.
 
 
 def _evaluate(function: Callable[..., Array], *args: Array, **params: Any) -> Array:
@@ -112,3 +122,8 @@ def _evaluate(function: Callable[..., Array], *args: Array, **params: Any) -> Ar
 @functools.cache
 def _compiled(function: Callable[..., Array], params: tuple[tuple[str, Any], ...]) -> Callable[..., Array]:
     return jax.jit(functools.partial(function, **dict(params)))
+
+
+@functools.cache
+def _mapped(function: Callable[..., Array], axes: tuple[Any, ...], params: tuple[tuple[str, Any], ...]) -> Callable[..., Array]:
+    return jax.jit(jax.vmap(functools.partial(function, **dict(params)), in_axes=axes))
