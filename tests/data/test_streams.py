@@ -13,7 +13,6 @@ from PIL import Image
 
 from jaxnas.data import Dataset, Pictures, Split, Stream, Unreadable, class_counts, image_folder, load, pictures, with_shares
 from jaxnas.data.pictures import pictures_of
-from jaxnas.data.streams import _Steps
 from jaxnas.errors import UserError
 from jaxnas.parallel import places_of
 
@@ -135,7 +134,7 @@ def test_whatever_ends_a_reading_thread_is_one_message(tmp_path: Path, monkeypat
     def fails(*_: Any) -> Any:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(_Steps, "__getitem__", fails)
+    monkeypatch.setattr(type(split.images), "__getitem__", fails)
     with Stream(split, np.zeros((1, 2), int), ahead=1) as stream:
         with pytest.raises(Unreadable, match="The reading of images ended: MemoryError: no room"):
             stream.take(1)
