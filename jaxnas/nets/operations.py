@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +17,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array, lax
 
+from jaxnas.errors import UserError
 from jaxnas.named_axis import drawn, size_of
 from jaxnas.nets import primitives, rows
 from jaxnas.nets.batch_norm import EPSILON, normalise_batch, normalise_by
-from jaxnas.spaces import NONE, SKIP
+from jaxnas.spaces import NONE, OPERATIONS, SKIP
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,3 +332,32 @@ BUILDERS: dict[str, Callable[..., nnx.Module]] = {
 def build_operation(name: str, channels: int, stride: int, style: Style) -> Any:
     """The module of an operation on ``channels`` channels; calling it maps rows and a :class:`Pass` to rows."""
     return BUILDERS[name](channels, stride, style)
+
+
+def add_operation(name: str, build: Callable[[int, int, Style], nnx.Module]) -> None:
+    """Makes an operation of one's own a candidate that spaces of cells may name, in this process.
+
+    Everything else follows from the name: supernet, derivation, training, latency of a table that has it. It has to be added
+    before a space or a genotype names it, so also before a run with it is read back.
+
+    Args:
+      name: a word of letters, digits and ``_``, as it stands in genotypes.
+      build: ``build(channels, stride, style)`` is the module, which maps rows ``[H, C, W*N]`` and a :class:`Pass` to rows with
+        as many channels, of H / stride and W / stride. Made of :class:`Convolution`, :class:`Depthwise`, :class:`Pool` and
+        :class:`BatchNorm` in a :class:`Sequence` it runs as fast as the others, and its multiply-adds are counted.
+        ``style.affine`` says whether its batch norms have parameters.
+
+    Raises:
+      UserError: the name is taken, or no word.
+
+    >>> from jaxnas.spaces import nb201_family
+    >>> add_operation("conv_5x5", lambda channels, stride, style: relu_conv_norm(channels, channels, (5, 5), style, stride))
+    >>> nb201_family("mine", ("none", "conv_5x5"), nodes=2).size
+    8
+    """
+    if not re.fullmatch(r"\w+", name):
+        raise UserError(f"An operation's name is a word of letters, digits and _, got {name!r}.")
+    if name in BUILDERS:
+        raise UserError(f"There is an operation {name!r} already. Choose another name.")
+    BUILDERS[name] = build
+    OPERATIONS.append(name)

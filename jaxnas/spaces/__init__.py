@@ -26,7 +26,7 @@ from jaxnas.spaces.genotype import (
 )
 from jaxnas.spaces.membership import Space, check_fits, darts_genotype, random_genotype
 from jaxnas.spaces.named import BLOCK_SPACES, CELL_SPACES, SpaceName, named_space
-from jaxnas.spaces.operations import NONE, SKIP
+from jaxnas.spaces.operations import NONE, OPERATIONS, SKIP
 from jaxnas.spaces.published import PUBLISHED
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "CELL_SPACES",
     "FBNET_SMALL_STRIDES",
     "NONE",
+    "OPERATIONS",
     "PROXYLESS_SMALL_STRIDES",
     "PUBLISHED",
     "SKIP",
