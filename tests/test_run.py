@@ -123,8 +123,8 @@ def test_result(found: tuple[Path, str]) -> None:
 def test_screens(found: tuple[Path, str]) -> None:
     folder, printed = found
     result = json.loads((folder / "result.json").read_text())
-    first = [line.split()[0] for line in printed.splitlines()[:8]]
-    assert first == ["recipe", "device", "space", "data", "method", "supernet", "network", "compared"]
+    first = [line.split()[0] for line in printed.splitlines()[:9]]
+    assert first == ["recipe", "device", "space", "data", "images", "method", "supernet", "network", "compared"]
     for told in (
         "15,625 genotypes, 30 alphas",
         "648 train (weights), 649 valid (alphas), 500 test (not seen by the search)",
