@@ -38,7 +38,7 @@ NB201_OPERATIONS = (NONE, SKIP, "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 _PUBLISHED_ONLY = ("sep_conv_7x7", "conv_7x1_1x7", "conv_3x1_1x3")
 """Operations that no reference searches over, but that published cells hold: NASNet, AmoebaNet and SETN."""
 
-OPERATIONS = list(dict.fromkeys((*DARTS_OPERATIONS, *_PUBLISHED_ONLY, *NB201_OPERATIONS, "noise")))
+OPERATIONS: list[str] = list(dict.fromkeys((*DARTS_OPERATIONS, *_PUBLISHED_ONLY, *NB201_OPERATIONS, "noise")))
 """Every operation that a network can be built of; ``noise`` is RobustDARTS S4's, a standard normal image.
 
 :func:`jaxnas.nets.add_operation` adds one's own.
