@@ -148,6 +148,9 @@ class _Report:
     def reached(self, state: Any, done: feeding.Done) -> None:
         pass
 
+    def evaluated(self, compiled: Compiled, seconds: float) -> None:
+        pass
+
 
 def open_side(case: str, order: Order, precision: Precision, rematerialise: bool, started: float) -> Side:
     """For :class:`benchmarks.workers.Worker`."""

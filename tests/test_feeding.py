@@ -89,6 +89,9 @@ class Recorder:
         self.places.append((done.epoch, done.step, int(state["step"])))
         self.metrics[done.epoch, done.step] = {name: [np.concatenate(values)] for name, values in done.metrics.items()}
 
+    def evaluated(self, compiled: Compiled, seconds: float) -> None:
+        raise AssertionError("a search has no test split")
+
 
 def rows() -> np.ndarray:
     """Indices ``[epochs, steps, batch]``."""
