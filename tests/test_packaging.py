@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -14,7 +15,9 @@ CONSTRAINTS = ROOT / "constraints" / f"3.{sys.version_info.minor}.txt"
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    ran = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True)
+    # Neither this environment's packages nor, by PYTHONPATH, this checkout.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    ran = subprocess.run([str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout
 
@@ -33,5 +36,7 @@ def test_sdist_and_its_wheel_search_and_report_in_a_fresh_environment(tmp_path: 
     tiny = ["--search.epochs", "1", "--train.epochs", "1", "--random-cells", "0"]
     run(jaxnas, "search", "nb201-digits", *tiny, "--out", "run", cwd=tmp_path)
     assert (tmp_path / "run/report.html").read_text().rstrip().endswith("</html>")
+    run(jaxnas, "export", "run", "--to", "flax", "stablehlo", cwd=tmp_path)
+    assert (tmp_path / "run/export/network.py").exists()
     where = run(python, "-c", "import jaxnas; print(jaxnas.__file__)", cwd=tmp_path)
     assert str(tmp_path) in where
