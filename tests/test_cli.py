@@ -65,7 +65,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "ImageNet without a folder": (
         ["train", "DARTS_V2", "--recipe", "darts-imagenet"],
         "Give --dataset FOLDER with FOLDER/train/CLASS/*.jpg and FOLDER/val/CLASS/*.jpg (or the folder that holds imagenet/ as "
-        "--data-dir), or --dataset tfds:NAME. All images must be squares of one size: 256x256 pixels",
+        "--data-dir), or --dataset tfds:NAME. Images are read at 256x256 pixels by the recipes",
     ),
     "option of a part": (["search", "--epochs", "4"], "Perhaps you meant: --search.epochs"),
     "word not listed": (

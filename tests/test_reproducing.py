@@ -12,11 +12,9 @@ from jaxnas.registry import Expected, find
 from jaxnas.reproducing import all_hold, as_record, counted, judged
 
 COUNTS = [name for name in registry.names() if find(name).count]
-FAST = {"counts-nb101", "counts-nb201-cells", "counts-spaces", "counts-p-darts"}
-"""The others build networks for half a minute; ``jaxnas verify published`` has the same ones."""
 
 
-@pytest.mark.parametrize("name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in COUNTS])
+@pytest.mark.parametrize("name", COUNTS)
 def test_what_needs_no_training_holds(name: str) -> None:
     result = find(name)
     verdicts = judged(result, counted(result))
