@@ -31,7 +31,8 @@ class Train:
         if self.done == self.end_at:
             raise KeyboardInterrupt
         self.done += 1
-        return types.SimpleNamespace(test_accuracy=str(genotype).count("conv") / 6, parameters=5)
+        found = {"test_accuracy": str(genotype).count("conv") / 6, "parameters": 5}
+        return types.SimpleNamespace(**found, trace_seconds=0.0, compile_seconds=0.0)
 
 
 def test_a_black_box_search_goes_on(

@@ -9,6 +9,8 @@ import pytest
 
 from jaxnas.spaces import check_fits, to_text
 
+pytestmark = pytest.mark.quick
+
 
 def test_it_takes_fewer_than_40_lines(lines_of_code: int) -> None:
     assert 0 < lines_of_code < 40

@@ -16,6 +16,8 @@ from jaxnas.nets import Pass, Style, add_operation, derived, supernet
 from jaxnas.nets.rows import from_rows, to_rows
 from jaxnas.spaces import from_text, to_text
 
+pytestmark = pytest.mark.quick
+
 
 def test_it_takes_fewer_than_40_lines(lines_of_code: int) -> None:
     assert 0 < lines_of_code < 40
