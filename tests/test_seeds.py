@@ -86,7 +86,7 @@ def test_what_one_seed_does_not_run_several_do_not_run() -> None:
 
     def conditions(jaxpr: Any) -> int:
         inner = [value for equation in jaxpr.eqns for value in jax.tree.leaves(equation.params, is_leaf=is_jaxpr)]
-        # Not those on the platform, by which a dense convolution with an axis of seeds stays a call on a CPU: one branch is left.
+        # Not those on the platform, by which a dense convolution with an axis of seeds stays a call: one branch is left.
         own = [equation for equation in jaxpr.eqns if equation.primitive.name == "cond"]
         here = sum(equation.params.get("branches_platforms") is None for equation in own)
         return here + sum(conditions(getattr(value, "jaxpr", value)) for value in inner if is_jaxpr(value))
