@@ -30,6 +30,9 @@ evaluated with these running averages.
 Attack = Callable[[Callable[[Any], Array], Any, Array, Scalars], Any]
 """``attack(loss of a mixture, mixture, key, scalars) -> mixture``."""
 
+Mask = Callable[[Any, Any], Any]
+"""``(mixture, variables) -> mask`` in the form of the variables: 0 where neither they nor what is kept of them may move."""
+
 Restage = Callable[["SearchState", Array], tuple[Any, "SearchState"]]
 """``restage(state, key) -> space, state``: what happens between two compiled stages; the step is then built anew."""
 
@@ -116,8 +119,8 @@ class Method:
     attack: Attack | None = None
     update_duals: Callable[[Any, Any], Any] = lambda duals, costs: duals
     after_update: Callable[[Any, Any, Any], Any] = lambda before, after, mixture: after
-    weight_mask: Callable[[Any, Any], Any] | None = None
-    alpha_mask: Callable[[Any, Any], Any] | None = None
+    weight_mask: Mask | None = None
+    alpha_mask: Mask | None = None
     running_momentum: float | None = None
 
 
@@ -205,12 +208,8 @@ def search_step(
         return keep_carry(move_weights(state, gradient, aux), aux, "train"), metrics
 
     def move_weights(state: SearchState, gradient: Any, aux: dict[str, Any]) -> SearchState:
-        updates, weight_state = method.weight_optimizer.update(gradient, state.weight_state, state.weights)
-        weights = optax.apply_updates(state.weights, updates)
-        if method.weight_mask is not None:
-            mask = method.weight_mask(aux["mixture"], state.weights)
-            weights = jax.tree.map(_where, mask, weights, state.weights)
-            weight_state = _masked_state(method.weight_optimizer, mask, weight_state, state.weight_state)
+        optimizer, mask = method.weight_optimizer, method.weight_mask
+        weights, weight_state = _moved(optimizer, gradient, state.weight_state, state.weights, mask, aux["mixture"])
         statistics, keep = state.statistics, method.running_momentum
         if keep is not None:
             statistics = jax.tree.map(lambda old, new: keep * old + (1 - keep) * new, statistics, aux["moments"])
@@ -231,12 +230,8 @@ def search_step(
         return keep_carry(move_alphas(state, gradient, aux), aux, "valid"), {**metrics, **aux["costs"]}
 
     def move_alphas(state: SearchState, gradient: Any, aux: dict[str, Any]) -> SearchState:
-        updates, alpha_state = method.alpha_optimizer.update(gradient, state.alpha_state, state.alphas)
-        alphas = optax.apply_updates(state.alphas, updates)
-        if method.alpha_mask is not None:
-            mask = method.alpha_mask(aux["mixture"], state.alphas)
-            alphas = jax.tree.map(_where, mask, alphas, state.alphas)
-            alpha_state = _masked_state(method.alpha_optimizer, mask, alpha_state, state.alpha_state)
+        optimizer, mask = method.alpha_optimizer, method.alpha_mask
+        alphas, alpha_state = _moved(optimizer, gradient, state.alpha_state, state.alphas, mask, aux["mixture"])
         alphas = method.after_update(state.alphas, alphas, aux["mixture"])
         duals = method.update_duals(state.duals, aux["costs"])
         return dataclasses.replace(state, alphas=alphas, alpha_state=alpha_state, duals=duals)
@@ -347,10 +342,18 @@ def _metrics(stream: str, aux: dict[str, Any]) -> dict[str, Array]:
     return {f"{stream}_{name}": metric for name, metric in aux.get("metrics", {}).items()}
 
 
-def _masked_state(optimizer: optax.GradientTransformation, mask: Any, new: Any, old: Any) -> Any:
-    """What an optimizer keeps of a variable stays where the mask is 0; its counters go on."""
-    masks = optax.tree.map_params(optimizer, lambda _, m: m, new, mask, transform_non_params=lambda _: True)
-    return jax.tree.map(_where, masks, new, old)
+def _moved(
+    optimizer: optax.GradientTransformation, gradient: Any, state: Any, variables: Any, mask_of: Mask | None, mixture: Any
+) -> tuple[Any, Any]:
+    """One level and what its optimizer keeps, after an update; of what a mask leaves out neither moves, but counters go on."""
+    updates, new_state = optimizer.update(gradient, state, variables)
+    new = optax.apply_updates(variables, updates)
+    if mask_of is None:
+        return new, new_state
+    mask = mask_of(mixture, variables)
+    new = jax.tree.map(_where, mask, new, variables)
+    masks = optax.tree.map_params(optimizer, lambda _, m: m, new_state, mask, transform_non_params=lambda _: True)
+    return new, jax.tree.map(_where, masks, new_state, state)
 
 
 def _select(first: Array, ours: Any, others: Any) -> Any:
