@@ -284,8 +284,7 @@ def _with_target(recipe: Recipe, milliseconds: float | None, table: str | os.Pat
             "target_ms and latency_table go together. A table of this device: jaxnas profile SPACE --out FILE, with the "
             "channels, cells, classes and image size that the recipe trains."
         )
-    latency = dataclasses.replace(recipe.search.latency, form="target", target=milliseconds, table=os.fspath(table))
-    return dataclasses.replace(recipe, search=dataclasses.replace(recipe.search, latency=latency))
+    return recipe.with_target(os.fspath(table), milliseconds)
 
 
 def _new_folder(name: str) -> Path:

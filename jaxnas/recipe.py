@@ -394,3 +394,12 @@ class Recipe:
     def training(self) -> Training:
         """The second stage alone."""
         return Training(self.dataset, self.search.build_space().family, self.train, self.seed)
+
+    def with_target(self, table: str, milliseconds: float) -> Recipe:
+        """The same with a target for the latency of what is found, by a table of ``jaxnas profile`` or ``jaxnas latency``.
+
+        >>> Recipe().with_target("phone.json", 4.0).search.latency.target
+        4.0
+        """
+        latency = dataclasses.replace(self.search.latency, form="target", target=milliseconds, table=table)
+        return dataclasses.replace(self, search=dataclasses.replace(self.search, latency=latency))

@@ -40,6 +40,10 @@ class Together:
     process_id: int | None = None
 
 
+ALONE = Together()
+"""The default: of one process, unless the environment says otherwise."""
+
+
 def take_name(arguments: list[str]) -> tuple[str | None, list[str]]:
     """A leading argument that is no option, and the others.
 
@@ -125,8 +129,7 @@ def with_target(recipe: Recipe, table: Path | None, milliseconds: float | None) 
             "--latency-table FILE and --target-ms MILLISECONDS go together. Other forms than a target: --search.latency.form, "
             "with --search.latency.table"
         )
-    latency = dataclasses.replace(recipe.search.latency, form="target", target=milliseconds, table=str(table))
-    return dataclasses.replace(recipe, search=dataclasses.replace(recipe.search, latency=latency))
+    return recipe.with_target(str(table), milliseconds)
 
 
 Actions = Mapping[str, tuple[Callable[..., Any], str]]
