@@ -12,7 +12,7 @@ import tyro
 
 from jaxnas import candidates, parallel, processes, run, stored
 from jaxnas.commands import STARTED, blackbox
-from jaxnas.commands.arguments import JsonTarget, Together, next_command, parse, take_name
+from jaxnas.commands.arguments import ALONE, JsonTarget, Together, next_command, parse, take_name
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     def resume(
         data_dir: Path | None = None,
         devices: int | None = None,
-        together: Annotated[Together, tyro.conf.arg(name="")] = Together(),  # noqa: B008 - it is frozen.
+        together: Annotated[Together, tyro.conf.arg(name="")] = ALONE,
         json: JsonTarget = None,
     ) -> int:
         """Go on with a run that was ended.

@@ -11,7 +11,7 @@ import tyro
 
 from jaxnas import parallel, processes, profiling, recipes, run
 from jaxnas.commands import STARTED
-from jaxnas.commands.arguments import JsonTarget, Together, next_command, parse, recipe_first, take_name, with_target
+from jaxnas.commands.arguments import ALONE, JsonTarget, Together, next_command, parse, recipe_first, take_name, with_target
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.reported import reported
 from jaxnas.console import Console
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         profile: Path | None = None,
         tensorboard: Path | None = None,
         devices: int | None = None,
-        together: Annotated[Together, tyro.conf.arg(name="")] = Together(),  # noqa: B008 - it is frozen.
+        together: Annotated[Together, tyro.conf.arg(name="")] = ALONE,
         json: JsonTarget = None,
     ) -> int:
         """Search a cell, or a mobile network.
