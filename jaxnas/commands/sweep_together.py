@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
-from jaxnas import run, searching
+from jaxnas import card, run, searching
 from jaxnas.console import Console
 from jaxnas.data import Dataset
 from jaxnas.errors import UserError
@@ -68,6 +68,7 @@ def search(name: str, runs: dict[Path, Recipe], dataset: Dataset, console: Conso
         for path, recipe in runs.items():
             folder = RunFolder(path)
             begun_with = run.settled(folder, {CONFIG: {"recipe": name, **plain(recipe)}})
-            saves = open_runs.enter_context(saving(folder, begun_with, console.note))
+            kept = card.Card(folder, card.of_search(name, recipe, dataset, part.space, {}))
+            saves = open_runs.enter_context(saving(folder, begun_with, console.note, kept.spent))
             each.append(SearchReport(Console(quiet=True), saves, part))
         epochs_of_steps(stage, Apart(StageReport(seeds, console, None), each))

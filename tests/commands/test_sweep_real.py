@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from jaxnas.card import read
 from jaxnas.recipes import find
 
 pytestmark = pytest.mark.slow
@@ -70,6 +71,10 @@ def test_seeds_that_search_together_leave_the_runs_that_they_leave_alone(tmp_pat
         names = [{path.name for path in run.iterdir()} for run in (together, alone)]
         assert names[0] == names[1]
         assert json.loads((together / "config.json").read_text()) == json.loads((alone / "config.json").read_text())
+        cards = [read(run) for run in (together, alone)]
+        assert all(one["cost"]["whole"] and one["cost"]["device_seconds"]["search"] > 0 for one in cards)
+        facts = [{part: said for part, said in one.items() if part not in ("cost", "result", "tuning")} for one in cards]
+        assert facts[0] == facts[1]
         logs = [lines(run / "log.jsonl") for run in (together, alone)]
         assert [line.keys() for line in logs[0]] == [line.keys() for line in logs[1]]
         for name in ("train_loss", "valid_loss", "train_accuracy", "weight_gradient_norm"):
