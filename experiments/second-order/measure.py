@@ -63,6 +63,9 @@ class States:
         if epoch + 1 in EPOCHS:
             self.kept[epoch + 1] = jax.tree.map(np.array, dataclasses.replace(state, key=None))
 
+    def evaluated(self, compiled: Compiled, seconds: float) -> None:
+        pass
+
     def reached(self, state: SearchState, done: Done) -> None:
         pass
 
