@@ -86,7 +86,9 @@ def test_what_one_seed_does_not_run_several_do_not_run() -> None:
 
     def conditions(jaxpr: Any) -> int:
         inner = [value for equation in jaxpr.eqns for value in jax.tree.leaves(equation.params, is_leaf=is_jaxpr)]
-        here = sum(equation.primitive.name == "cond" for equation in jaxpr.eqns)
+        # Not those on the platform, by which a dense convolution with an axis of seeds stays a call: one branch is left.
+        own = [equation for equation in jaxpr.eqns if equation.primitive.name == "cond"]
+        here = sum(equation.params.get("branches_platforms") is None for equation in own)
         return here + sum(conditions(getattr(value, "jaxpr", value)) for value in inner if is_jaxpr(value))
 
     def is_jaxpr(value: Any) -> bool:
@@ -97,8 +99,7 @@ def test_what_one_seed_does_not_run_several_do_not_run() -> None:
         return conditions(jax.make_jaxpr(stage.step)(stage.start(), stage.data, *rows).jaxpr)
 
     stages = stages_of(recipe_of())
-    # A dense convolution with an axis of seeds brings a condition of its own: there are more, none fewer.
-    assert of(together(stages)) >= of(stages[0]) > 10
+    assert of(together(stages)) == of(stages[0]) > 10
 
 
 def test_what_cannot_go_together_is_told() -> None:
