@@ -90,7 +90,7 @@ def fixed(seed: int) -> dict[str, Any]:
     report = StageReport("train", Console(quiet=True), None)
     state, _ = epochs_of_steps(stage, report, compiled=compiled, over=budget.over)
     seconds = time.perf_counter() - start
-    logits = module.apply(state.weights, normalise(jax.numpy.asarray(as_bytes(x_test)), dataset.mean, dataset.std))
+    logits = module.apply(state.weights, normalise(as_bytes(x_test), dataset.mean, dataset.std))
     accuracy = float((np.asarray(logits).argmax(1) == y_test).mean())
     return {"accuracy": accuracy, "seconds": seconds, "steps": steps * train.epochs, "parameters": network.parameters}
 

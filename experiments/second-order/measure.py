@@ -1,6 +1,6 @@
 """How far DARTS's finite difference is from the exact second-order gradient, and how large the second order is, over a search.
 
-    python experiments/second-order/measure.py --run RUNS/nb201-darts-v2-unrolled-x10-0 --out experiments/second-order/measured.json
+    python experiments/second-order/measure.py --run RUNS/nb201-darts-v2-unrolled-x10-0 --out measured.json
 
 The run is one of ``experiments/collapse-cpu/search.py``; its search is done here once more. After some epochs the gradients of
 eight pairs of batches are compared: the exact gradient through one virtual step in float32 and in float64, and the finite
