@@ -42,16 +42,8 @@ MIXED = ("softmax", "sdarts_rs", "sdarts_adv")
 _TUNED_AS_SEARCHED = (
     *("space", "channels", "cells", "template", "affine", "batch", "micro_batches", "train_share", "valid_share"),
     *("valid_order", "order", "weight_steps_per_alpha_step", "momentum", "nesterov", "weight_decay", "clip", "label_smoothing"),
-    *(
-        "alpha_learning_rate",
-        "alpha_b1",
-        "alpha_b2",
-        "alpha_weight_decay",
-        "alpha_clip",
-        "augmentation",
-        "dtype",
-        "rematerialise",
-    ),
+    *("alpha_learning_rate", "alpha_b1", "alpha_b2", "alpha_weight_decay", "alpha_clip"),
+    *("augmentation", "dtype", "rematerialise"),
 )
 
 Masks = dict[str, dict[str, Any]]

@@ -10,11 +10,11 @@ import jax
 import numpy as np
 from jax import Array
 
-from jaxnas.data import Dataset, Split, centre_crop, normalise
+from jaxnas.data import Dataset, Split
 from jaxnas.errors import UserError
 from jaxnas.recipes import TrainRecipe
 from jaxnas.spaces import Genotype
-from jaxnas.training import EVALUATION_BATCH, network_of
+from jaxnas.training import EVALUATION_BATCH, as_evaluated, network_of
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Predictor:
         network, crop = network_of(self.genotype, self.recipe, self.dataset), self.recipe.augmentation.resized_crop
 
         def probabilities(weights: Any, statistics: Any, images: Array) -> Array:
-            x = normalise(centre_crop(images, crop) if crop else images, self.dataset.mean, self.dataset.std)
+            x = as_evaluated(images, self.dataset, crop)
             (logits, _), _ = network.forward(weights, None, x, jax.random.key(0), {}, statistics)
             return jax.nn.softmax(logits)
 

@@ -170,10 +170,10 @@ COUNTERS: dict[str, Callable[[Sequence[str]], dict[str, int]]] = {
 """By name: from the quantities that are asked for to their numbers, and maybe more."""
 
 
-def today(record: Mapping[str, Any]) -> str:
+def day(record: Mapping[str, Any]) -> str:
     """The day of a record, in words.
 
-    >>> today({"date": "2026-11-29T06:00:00+00:00"})
+    >>> day({"date": "2026-11-29T06:00:00+00:00"})
     '2026-11-29'
     """
     return datetime.datetime.fromisoformat(str(record["date"])).date().isoformat()

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array
 from jax.tree_util import Partial
 
-from jaxnas.data import Dataset, centre_crop, load, normalise
+from jaxnas.data import Dataset, load
 from jaxnas.derive import derive
 from jaxnas.errors import UserError, did_you_mean
 from jaxnas.estimators import ESTIMATORS, start
@@ -24,7 +24,7 @@ from jaxnas.run_folder import ALPHAS, CONFIG, GENOTYPE_JSON, NETWORK, SUPERNET, 
 from jaxnas.searching import search_data, search_network
 from jaxnas.spaces import PUBLISHED, CellSpace, Genotype, Space, from_text, read
 from jaxnas.stages import gathered
-from jaxnas.training import Teacher, compile_evaluation, network_image_size, network_of, shape_of
+from jaxnas.training import Teacher, as_evaluated, compile_evaluation, network_image_size, network_of, shape_of
 from jaxnas.trainings import find
 
 RECIPE_OF_FAMILY = {"darts": MAIN, "nb201": "nb201-digits", "blocks": "blocks-digits"}
@@ -195,7 +195,7 @@ def trained_network(folder: Path, data_dir: Path | None, count: int = 16) -> tup
     """
     training, dataset, trained = _read_back(folder, data_dir)
     images, crop = jnp.asarray(np.asarray(dataset.train.images[:count])), training.train.augmentation.resized_crop
-    return trained, np.asarray(normalise(centre_crop(images, crop) if crop else images, dataset.mean, dataset.std))
+    return trained, np.asarray(as_evaluated(images, dataset, crop))
 
 
 def teacher_of(training: Training, dataset: Dataset) -> Teacher | None:

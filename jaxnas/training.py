@@ -285,6 +285,21 @@ def check_teacher(recipe: TrainRecipe, dataset: Dataset, teacher: Teacher | None
         )
 
 
+def as_evaluated(images: Array, dataset: Dataset, crop: int = 0) -> Array:
+    """Images of a dataset as a trained network gets them: float32, normalised; where ``crop`` is not 0, their centres.
+
+    Args:
+      images: uint8 ``[N, H, W, 3]``.
+      dataset: has the mean and the deviation of each channel.
+      crop: pixels a side of the centre.
+
+    >>> from jaxnas.data import load
+    >>> as_evaluated(jnp.zeros((2, 8, 8, 3), jnp.uint8), load("digits"), 6).shape
+    (2, 6, 6, 3)
+    """
+    return normalise(centre_crop(images, crop) if crop else images, dataset.mean, dataset.std)
+
+
 def compile_evaluation(
     network: Network, split: Split, weights: Any, statistics: Any, dataset: Dataset, crop: int = 0
 ) -> Compiled:
@@ -301,7 +316,7 @@ def compile_evaluation(
     def correct(weights: Any, statistics: Any, images: Array, labels: Array, counted: Array) -> Array:
         def one(total: Array, inputs: Any) -> tuple[Array, None]:
             batch_images, batch_labels, count = inputs
-            x = normalise(centre_crop(batch_images, crop) if crop else batch_images, dataset.mean, dataset.std)
+            x = as_evaluated(batch_images, dataset, crop)
             (logits, _), _ = network.forward(weights, None, x, jax.random.key(0), {}, statistics)
             return total + ((logits.argmax(-1) == batch_labels) & count).sum(), None
 

@@ -1,6 +1,6 @@
 """How far DARTS's finite difference is from the exact second-order gradient, and how large the second order is, over a search.
 
-    python experiments/second-order/measure.py --run RUNS/nb201-darts-v2-unrolled-0 --out experiments/second-order/measured.json
+    python experiments/second-order/measure.py --run RUNS/nb201-darts-v2-unrolled-x10-0 --out measured.json
 
 The run is one of ``experiments/collapse-cpu/search.py``; its search is done here once more. After some epochs the gradients of
 eight pairs of batches are compared: the exact gradient through one virtual step in float32 and in float64, and the finite
@@ -62,6 +62,9 @@ class States:
         print(f"epoch {epoch + 1}: {seconds:.1f} s, validation accuracy {metrics['valid_accuracy']:.3f}", flush=True)
         if epoch + 1 in EPOCHS:
             self.kept[epoch + 1] = jax.tree.map(np.array, dataclasses.replace(state, key=None))
+
+    def evaluated(self, compiled: Compiled, seconds: float) -> None:
+        pass
 
     def reached(self, state: SearchState, done: Done) -> None:
         pass

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import rich.console
 import rich.table
 import tyro
 
@@ -14,11 +13,9 @@ from jaxnas.card import refused
 from jaxnas.commands.arguments import JsonTarget, parse
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.output_file import check_output, write_output
+from jaxnas.commands.wide_table import print_table
 from jaxnas.errors import UserError
 from jaxnas.report import Group, apart, comparison, groups, is_ours, random_search, read_run, spread, to_html
-
-WIDE = 160
-"""Columns of the table where no terminal says how many there are: a line a row."""
 
 
 def main(arguments: list[str]) -> int:
@@ -76,7 +73,4 @@ def _table(rows: Sequence[Group]) -> None:
         table.add_row("  random networks", spread(row.random))
         table.add_row("  random search, equal cost", random_search(row.equal))
     print("Search and training in device seconds, compilation apart; means over the runs of a row.")
-    console = rich.console.Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = WIDE
-    console.print(table)
+    print_table(table)

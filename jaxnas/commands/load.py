@@ -5,9 +5,10 @@
 import dataclasses
 from pathlib import Path
 
-from jaxnas import recipes, stored, trainings
-from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name, take_option
+from jaxnas import recipes, trainings
+from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name
 from jaxnas.commands.json_output import json_output
+from jaxnas.commands.to_train import to_train
 from jaxnas.data import load
 from jaxnas.errors import UserError
 from jaxnas.loading import load_run, read_state_dict, weights_of
@@ -20,10 +21,7 @@ def main(arguments: list[str]) -> int:
     source, rest = take_name(rest)
     if (weights is None or source is None) and not {"-h", "--help"} & set(rest):
         raise UserError("jaxnas load needs a file of weights and then a genotype, before all options.")
-    genotype, name, training = (None, recipes.MAIN, trainings.find(recipes.MAIN)) if source is None else stored.source(source)
-    chosen, rest = take_option(rest, "--recipe")
-    if chosen is not None:
-        name, training = chosen, trainings.find(chosen)
+    genotype, name, training, rest = to_train(source, rest)
 
     def load_weights(
         train: recipes.TrainRecipe = training.train,

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import rich.console
 import rich.table
 import tyro
 
@@ -16,12 +15,10 @@ from jaxnas import registry
 from jaxnas.commands.arguments import JsonTarget, parse
 from jaxnas.commands.json_output import json_output
 from jaxnas.commands.reproduce_runs import Place, planned, run
+from jaxnas.commands.wide_table import print_table
 from jaxnas.errors import UserError
 from jaxnas.registry import Expected, Result
-from jaxnas.reproducing import Verdict, all_hold, as_record, counted, judged, today
-
-WIDE = 160
-"""Columns of the table where no terminal says how many there are: a line a row."""
+from jaxnas.reproducing import Verdict, all_hold, as_record, counted, day, judged
 
 
 def main(arguments: list[str]) -> int:
@@ -132,10 +129,7 @@ def _listed(results: Sequence[Result]) -> None:
         more = len(result.expected) - 1
         expected = _figures(result) if result.count else f"{_short(result.expected[0])}{f' and {more} more' if more else ''}"
         table.add_row(result.name, expected, *_last(result))
-    console = rich.console.Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = WIDE
-    console.print(table)
+    print_table(table)
 
 
 def _figures(result: Result) -> str:
@@ -158,7 +152,7 @@ def _last(result: Result) -> tuple[str, ...]:
     value = measured["values"][result.expected[0].quantity]
     deviation = "" if value["deviation"] is None else f" +- {value['deviation']:.2f}"
     number = _figures(result) if result.count else f"{value['mean']:.2f}{deviation} (n={value['number']})"
-    return number, holds, today(measured), ", ".join(measured["devices"])
+    return number, holds, day(measured), ", ".join(measured["devices"])
 
 
 def _as_json(result: Result) -> dict[str, Any]:

@@ -144,14 +144,21 @@ def _one(words: list[str], folder: Path, place: Place) -> None:
 
 
 def _briefly(search: Path, choice: Choice, place: Place) -> tuple[float, float]:
-    """Validation accuracy of what a search found, trained on the other half, and the seconds without compilation."""
+    """Validation accuracy of what a search found, trained on the other half, and the seconds without compilation.
+
+    Raises:
+      UserError: the training failed.
+    """
     training = trainings.find(choice.recipe)
     training = dataclasses.replace(training, train=dataclasses.replace(training.train, epochs=choice.epochs))
     folder = place.folder / search.name.replace("search", "choice")
     job = candidates.Job(folder, Trial((), 0), stored.genotype_of(search), training, place.data_dir)
     found = candidates.finished(job) or candidates.trained(job)
     if "failed" in found:
-        print(f"{folder}: {found['failed']}")
+        raise UserError(
+            f"The training that judges {search.name} failed: {found['failed']} The choice is among all searches: mend what it "
+            f"says, remove {folder} and go on with the same command."
+        )
     compiling = found.get("trace_seconds", 0.0) + found.get("compile_seconds", 0.0)
     return found["validation_accuracy"], found["seconds"] - compiling
 

@@ -6,10 +6,11 @@ import dataclasses
 import time
 from pathlib import Path
 
-from jaxnas import recipes, run, stored, trainings
+from jaxnas import recipes, run, trainings
 from jaxnas.commands import STARTED
-from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name, take_option
+from jaxnas.commands.arguments import JsonTarget, evaluate_command, parse, take_name
 from jaxnas.commands.json_output import json_output
+from jaxnas.commands.to_train import to_train
 from jaxnas.console import Console
 from jaxnas.data import load
 from jaxnas.errors import UserError
@@ -26,10 +27,7 @@ def main(arguments: list[str]) -> int:
             "jaxnas train needs the folder of a run, a genotype file, a published genotype's name, or a genotype in quotes, "
             "before all options."
         )
-    genotype, name, training = (None, recipes.MAIN, trainings.find(recipes.MAIN)) if source is None else stored.source(source)
-    chosen, rest = take_option(rest, "--recipe")
-    if chosen is not None:
-        name, training = chosen, trainings.find(chosen)
+    genotype, name, training, rest = to_train(source, rest)
 
     def train(
         train: recipes.TrainRecipe = training.train,

@@ -71,7 +71,7 @@ def network_source(trained: TrainedNetwork, weights: str) -> str:
       weights: name of the safetensors file beside it, for its first lines.
 
     Raises:
-      UserError: a genotype with noise, whose outputs are drawn anew for every batch.
+      UserError: a genotype with noise, whose outputs are drawn anew for every batch, or with an operation of one's own.
     """
     construction, plan, used = _construction(trained)
     network = construction.partition("(")[0]
@@ -126,10 +126,19 @@ def _construction(trained: TrainedNetwork) -> tuple[str, str, set[str]]:
 
 
 def _check(genotype: Genotype) -> None:
-    if not isinstance(genotype, BlockGenotype) and "noise" in {name for cell in genotype.cells.values() for name, _, _ in cell}:
+    if isinstance(genotype, BlockGenotype):
+        return
+    names = {name for cell in genotype.cells.values() for name, _, _ in cell}
+    if "noise" in names:
         raise UserError(
             "The genotype has the operation 'noise', which draws its outputs anew for every batch: no function of images that "
             "could be exported or compared. Its genotype and weights can: --to genotype safetensors."
+        )
+    own = sorted(names - _definitions().keys())
+    if own:
+        raise UserError(
+            f"The genotype has the operation {own[0]!r} of your own, which cannot be written in plain Flax, nor in StableHLO "
+            "or ONNX, which are made of it. Its genotype and weights can be exported: --to genotype safetensors."
         )
 
 

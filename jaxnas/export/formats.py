@@ -115,7 +115,7 @@ def export(trained: TrainedNetwork, formats: Sequence[Format], images: np.ndarra
       images: float32 ``[N, H, W, 3]``, normalised: on these the outputs are compared with the network's.
 
     Raises:
-      UserError: a network whose outputs are random.
+      UserError: a network whose outputs are random, or that has an operation of one's own, to a format that computes.
     """
     arrays = trained.arrays()
     files: dict[str, bytes] = {}

@@ -37,7 +37,8 @@ def onnx_bytes(function: Callable[[Array], Array], shape: tuple[int, int, int], 
       name: of the graph.
 
     Raises:
-      NotImplementedError: another primitive; its name is in the message.
+      NotImplementedError: another primitive; its name is in the message. No network of :mod:`jaxnas.export.plain` has one, and
+        no other is exported: so it is no user's mistake, and no UserError.
     """
     sizes = jax.export.symbolic_shape(f"batch, {', '.join(map(str, shape))}")
     closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(sizes, jnp.float32))

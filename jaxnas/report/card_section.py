@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from jaxnas.card import checklist
 from jaxnas.report.facts import Run
 from jaxnas.report.page import Part, Section, Table
+from jaxnas.run_folder import fields
 
 
 def card_section(run: Run) -> Section:
@@ -27,7 +27,7 @@ def card_section(run: Run) -> Section:
     rows = [(name, f"{value:,}" if isinstance(value, int) else str(value)) for name, value in facts.items() if value]
     parts: list[Part] = [*_checked(run), Table("Where and with what it ran.", ("fact", "value"), rows)]
     if run.config:
-        values = [(name, str(value)) for name, value in fields(run.config) if name != "recipe"]
+        values = [(name, str(value)) for name, value in fields(run.config).items() if name != "recipe"]
         parts.append(Table("Every value of the configuration", ("name", "value"), values, True))
     return Section("card", "Run card", "", parts)
 
@@ -48,16 +48,3 @@ def _checked(run: Run) -> Iterator[Part]:
     caption = f"Device seconds, added up over {sessions} session{'s' if sessions > 1 else ''}; compilation is apart."
     caption += "" if cost["whole"] else " What was spent before the run had a card is not known."
     yield Table(caption, ("what", "seconds"), [(kind, f"{value:,.1f}") for kind, value in spent.items()])
-
-
-def fields(document: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Values of nested objects by their paths.
-
-    >>> list(fields({"a": {"b": 1}, "c": [2]}))
-    [('a.b', 1), ('c', [2])]
-    """
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            yield from fields(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -113,6 +113,21 @@ def test_the_search_of_the_best_brief_training_is_kept_and_trained(typed: list[l
     assert (verdict.mean, verdict.number, verdict.holds) == (pytest.approx(2.45), 2, False)
 
 
+def test_a_brief_training_that_fails_ends_it_before_anything_is_kept(
+    typed: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = candidates.trained
+
+    def failing(job: candidates.Job) -> dict[str, Any]:
+        found = whole(job)
+        return {**found, "validation_accuracy": 0.0, "failed": "no"} if job.folder.name == "choice-seed2" else found
+
+    monkeypatch.setattr(candidates, "trained", failing)
+    with pytest.raises(UserError, match="judges search-seed2 failed: no The choice .* remove .*choice-seed2 and go on"):
+        run(TRAINED, Place(tmp_path / "toy", None, None))
+    assert "train" not in [words[0] for words in typed]
+
+
 def test_what_was_ended_goes_on(typed: list[list[str]], tmp_path: Path) -> None:
     place = Place(tmp_path / "toy", Path("data"), None)
     run(TRAINED, place)

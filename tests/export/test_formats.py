@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import inspect
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from jaxnas.errors import UserError
-from jaxnas.export import Export, TrainedNetwork, check_formats, export, formats
+from jaxnas.export import Export, TrainedNetwork, check_formats, export, formats, plain
 from jaxnas.export.flax_file import network_source
+from jaxnas.export.onnx_graph import onnx_bytes
 from jaxnas.interop import from_state_dict
 from jaxnas.nets import ChainShape, Shape, derived
+from jaxnas.nets.operations import BUILDERS
 from jaxnas.spaces import PUBLISHED, BlockGenotype, DartsGenotype, Genotype, Nb201Genotype, from_text
 
 OPERATIONS = (
@@ -139,6 +143,30 @@ def test_noise_is_no_function_of_images() -> None:
     with pytest.raises(UserError, match="'noise', which draws its outputs anew"):
         export(network, ["onnx"], images("nb201"))
     assert export(network, ["safetensors"], images("nb201")).differences == {}
+
+
+def test_an_operation_of_ones_own_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxnas.spaces.genotype.OPERATIONS", ["swish"])
+    monkeypatch.setitem(BUILDERS, "swish", BUILDERS["nor_conv_1x1"])
+    genotype, shape = Nb201Genotype(((("swish", 0),),)), Shape(4, 1, 10, 8)
+    weights, statistics = derived(genotype, shape).init(jax.random.key(0))
+    network = TrainedNetwork(genotype, shape, weights, statistics, (0.5,) * 3, (0.5,) * 3, tuple("abcdefghij"))
+    for name in ("flax", "stablehlo", "onnx"):
+        with pytest.raises(UserError, match="'swish' of your own, which cannot be written"):
+            export(network, [name], images("nb201"))
+    assert export(network, ["genotype", "safetensors"], images("nb201")).differences == {}
+
+
+def test_every_operation_that_is_written_is_compared() -> None:
+    """So no user's network has a primitive that ONNX is not written for: such a one is refused by its name."""
+    cells = {name for name, function in vars(plain).items() if signature(function) == ("channels", "stride", "rngs")}
+    assert cells == set(OPERATIONS)
+    with pytest.raises(NotImplementedError, match="primitive sin"):
+        onnx_bytes(lambda x: jnp.sin(x).mean((1, 2)), (8, 8, 3), "network")
+
+
+def signature(function: Any) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters) if inspect.isfunction(function) else ()
 
 
 def test_formats_that_are_none() -> None:
