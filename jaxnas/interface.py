@@ -126,7 +126,7 @@ class SearchResult:
           out: the folder for the files; by default ``export`` in the run's.
 
         Raises:
-          UserError: an unknown format, a file that exists, or outputs that are not the network's.
+          UserError: an unknown format, a file that exists or cannot be written, or outputs that are not the network's.
         """
         from jaxnas.export import TrainedNetwork, check_formats, export, files_of  # Not above: a search begins sooner without.
 
@@ -144,9 +144,12 @@ class SearchResult:
         exported = export(trained, chosen, np.asarray(normalise(jnp.asarray(drawn), one.dataset.mean, one.dataset.std)))
         if not exported.passed:
             raise UserError(f"Nothing was written: outputs differ from the network's by {dict(exported.differences)}.")
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in exported.files.items():
-            write_whole(folder / name, content)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in exported.files.items():
+                write_whole(folder / name, content)
+        except OSError as error:
+            raise UserError(f"Cannot write into {folder}: {error.strerror}.") from error
         return {name: folder / name for name in exported.files}
 
 
@@ -204,6 +207,11 @@ def search(
     found = []
     for number, one in enumerate(recipes):
         path = folder if len(recipes) == 1 else folder / f"seed{one.seed}"
+        if budget is not None and budget.left <= 0:
+            raise UserError(
+                f"The {minutes:g} minutes are over after {number} of {len(recipes)} seeds, whose runs are in {folder}. Give more "
+                "minutes, or fewer seeds."
+            )
         within = budget if budget is None or len(recipes) == 1 else Budget(budget.left / 60 / (len(recipes) - number))
         with Console(quiet=not verbose) as console:
             result = runs.run(called, one, dataset, RunFolder(path), console, 0.0, budget=within)

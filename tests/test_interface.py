@@ -115,6 +115,9 @@ def test_its_network_for_elsewhere(found: SearchResult, tmp_path: Path) -> None:
         found.export("genotype", out=tmp_path / "out")
     with pytest.raises(UserError, match="Did you mean flax"):
         found.export("flex")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="Cannot write into .*file/below: Not a directory"):
+        found.export("genotype", out=tmp_path / "file" / "below")
 
 
 def test_several_seeds_are_an_ensemble(found: SearchResult) -> None:
@@ -174,6 +177,12 @@ def test_what_cannot_be_searched(x: Any, y: Any, options: dict[str, Any], messag
     with pytest.raises(UserError, match=message):
         interface.search(x, y, out=tmp_path / "run", verbose=False, **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_seeds_that_have_no_time_left_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interface.Budget, "left", -1.0)
+    with pytest.raises(UserError, match="The 5 minutes are over after 0 of 2 seeds, whose runs are in .*runs"):
+        jaxnas.search("digits", minutes=5, seeds=(0, 1), out=tmp_path / "runs")
 
 
 def test_a_run_is_not_overwritten(found: SearchResult) -> None:
