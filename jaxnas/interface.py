@@ -209,8 +209,8 @@ def search(
         path = folder if len(recipes) == 1 else folder / f"seed{one.seed}"
         if budget is not None and budget.left <= 0:
             raise UserError(
-                f"The {minutes:g} minutes are over after {number} of {len(recipes)} seeds, whose runs are in {folder}. Give more "
-                "minutes, or fewer seeds."
+                f"The {minutes:g} minutes are over after {number} of {len(recipes)} seeds, whose runs are in {folder}. Give "
+                "more minutes, or fewer seeds."
             )
         within = budget if budget is None or len(recipes) == 1 else Budget(budget.left / 60 / (len(recipes) - number))
         with Console(quiet=not verbose) as console:
