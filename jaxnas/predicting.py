@@ -59,8 +59,7 @@ class Predictor:
 
         def probabilities(weights: Any, statistics: Any, images: Array) -> Array:
             x = as_evaluated(images, self.dataset, crop)
-            (logits, _), _ = network.forward(weights, None, x, jax.random.key(0), {}, statistics)
-            return jax.nn.softmax(logits)
+            return jax.nn.softmax(network.logits(weights, statistics, x))
 
         return jax.jit(probabilities)
 

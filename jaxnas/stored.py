@@ -220,7 +220,7 @@ def teacher_of(training: Training, dataset: Dataset) -> Teacher | None:
     network = network_of(trained.genotype, taught.train, dataset)
 
     def logits(weights: Any, statistics: Any, images: Array) -> Array:
-        return network.forward(weights, None, images, jax.random.key(0), {}, statistics)[0][0]
+        return network.logits(weights, statistics, images)
 
     return Partial(logits, trained.weights, trained.statistics)
 

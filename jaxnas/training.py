@@ -317,8 +317,8 @@ def compile_evaluation(
         def one(total: Array, inputs: Any) -> tuple[Array, None]:
             batch_images, batch_labels, count = inputs
             x = as_evaluated(batch_images, dataset, crop)
-            (logits, _), _ = network.forward(weights, None, x, jax.random.key(0), {}, statistics)
-            return total + ((logits.argmax(-1) == batch_labels) & count).sum(), None
+            predicted = network.logits(weights, statistics, x).argmax(-1)
+            return total + ((predicted == batch_labels) & count).sum(), None
 
         return lax.scan(one, jnp.zeros((), jnp.int32), (images, labels, counted))[0]
 

@@ -141,7 +141,7 @@ def digits() -> Dataset:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise UserError("Data set 'digits' needs scikit-learn. Run: pip install scikit-learn") from error
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(labels))
     grey = np.rint(pixels[order] * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     images = np.repeat(grey, 3, axis=-1)

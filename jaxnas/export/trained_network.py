@@ -6,7 +6,6 @@ import dataclasses
 import importlib.metadata
 from typing import Any
 
-import jax
 import numpy as np
 from jax import Array
 
@@ -47,8 +46,7 @@ class TrainedNetwork:
     def logits(self, images: Array) -> Array:
         """What the network gives out in evaluation: ``[N, H, W, 3]``, normalised, to ``[N, classes]``."""
         network = derived(self.genotype, self.shape, auxiliary="auxiliary_head" in self.weights)
-        (logits, _), _ = network.forward(self.weights, None, images, jax.random.key(0), {}, self.statistics)
-        return logits
+        return network.logits(self.weights, self.statistics, images)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Weights and statistics by the names of PyTorch's reference implementation, and in its layout."""

@@ -98,8 +98,7 @@ def network_call(
 
     def evaluate(variables: Any, images: Array) -> Array:
         weights, statistics = variables
-        (logits, _), _ = network.forward(weights, None, images, jax.random.key(0), {}, statistics)
-        return logits
+        return network.logits(weights, statistics, images)
 
     return evaluate, network.init(jax.random.key(0)), images
 

@@ -90,6 +90,11 @@ class Network:
     forward: Callable[..., tuple[Any, Statistics]]
     parameters: int
 
+    def logits(self, weights: Weights, statistics: Statistics, images: Array) -> Array:
+        """A derived network's outputs ``[N, classes]`` by running averages, of images ``[N, H, W, 3]``; no auxiliary head's."""
+        (logits, _), _ = self.forward(weights, None, images, jax.random.key(0), {}, statistics)
+        return logits
+
 
 def network(build: Callable[[], Any], dtype: Dtype = "float32") -> Network:
     """Wraps a module; ``build()`` describes it, and calling it takes ``(mixture, rows, Pass)``."""

@@ -145,14 +145,15 @@ def test_noise_is_no_function_of_images() -> None:
     assert export(network, ["safetensors"], images("nb201")).differences == {}
 
 
-def test_an_operation_of_ones_own_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jaxnas.spaces.genotype.OPERATIONS", ["swish"])
-    monkeypatch.setitem(BUILDERS, "swish", BUILDERS["nor_conv_1x1"])
-    genotype, shape = Nb201Genotype(((("swish", 0),),)), Shape(4, 1, 10, 8)
+@pytest.mark.parametrize("own", ["swish", "pair"])  # A pair is also a helper of the plain file.
+def test_an_operation_of_ones_own_is_not_written(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxnas.spaces.genotype.OPERATIONS", [own])
+    monkeypatch.setitem(BUILDERS, own, BUILDERS["nor_conv_1x1"])
+    genotype, shape = Nb201Genotype((((own, 0),),)), Shape(4, 1, 10, 8)
     weights, statistics = derived(genotype, shape).init(jax.random.key(0))
     network = TrainedNetwork(genotype, shape, weights, statistics, (0.5,) * 3, (0.5,) * 3, tuple("abcdefghij"))
     for name in ("flax", "stablehlo", "onnx"):
-        with pytest.raises(UserError, match="'swish' of your own, which cannot be written"):
+        with pytest.raises(UserError, match=f"'{own}' of your own, which cannot be written"):
             export(network, [name], images("nb201"))
     assert export(network, ["genotype", "safetensors"], images("nb201")).differences == {}
 
