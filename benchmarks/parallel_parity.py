@@ -1,6 +1,6 @@
 """One search on one device, on a mesh of 8, by ``jax.pmap`` on 8, and by 2 processes of 4 devices each: how far apart they are.
 
-    python benchmarks/parallel_parity.py [--steps 20] [--forms mesh pmap processes] [--orders first second] [--out FILE]
+    python benchmarks/parallel_parity.py [--steps 20] [--forms mesh pmap processes nudged] [--orders first second] [--out FILE]
 
 The devices are simulated: each is a share of this machine's CPU. Every form is a process (or two, which talk over Gloo) of its
 own and searches the same tiny supernet with the same global batches, with crops, flips, cutout and dropout behind the
@@ -8,6 +8,9 @@ identities, all of which are drawn. Compared with one device: after all steps th
 (``after``: the largest difference in an array relative to the array's largest element, of the worst array); after one step the
 gradients, as the optimizers keep them (``gradients``: the largest difference relative to the largest element of all arrays, of
 SGD's momenta and of Adam's moments). The same with a batch in two micro-batches.
+
+``nudged`` is one device again, whose first weights differ by one part in 1e7: so far apart rounding alone brings two searches,
+in ``--nudges`` draws.
 """
 
 from __future__ import annotations
@@ -25,10 +28,10 @@ from typing import Any, Literal
 import numpy as np
 import tyro
 
-Form = Literal["mesh", "pmap", "processes"]
+Form = Literal["mesh", "pmap", "processes", "nudged"]
 Order = Literal["first", "second"]
 Precision = Literal["float64", "float32"]
-DEVICES = {"one": 1, "mesh": 8, "pmap": 8, "processes": 4}
+DEVICES = {"one": 1, "mesh": 8, "pmap": 8, "processes": 4, "nudged": 1}
 RECORD = Path(__file__).parent / "results" / "parallel_parity.json"
 
 
@@ -38,11 +41,12 @@ def main(
     orders: tuple[Order, ...] = ("first", "second"),
     precisions: tuple[Precision, ...] = ("float64", "float32"),
     micro_batches: tuple[int, ...] = (1, 2),
+    nudges: int = 12,
     out: Path | None = RECORD,
 ) -> dict[str, Any]:
     """Runs every form in every setting and writes how far they are from one device."""
     settings = [
-        {"order": order, "precision": precision, "micro_batches": parts, "steps": steps}
+        {"order": order, "precision": precision, "micro_batches": parts, "steps": steps, "nudges": nudges}
         for precision in precisions
         for order in orders
         for parts in (micro_batches if order == "first" else micro_batches[:1])
@@ -57,9 +61,10 @@ def main(
         if any(codes):
             raise SystemExit(f"A process failed: they ended with {codes}.")
         found = [
-            {**setting, "form": form, **_compared(Path(folder), form, number)}
+            {**setting, "form": form, "draw": draw, **_compared(Path(folder), form, number, draw)}
             for number, setting in enumerate(settings)
             for form in forms
+            for draw in range(nudges if form == "nudged" else 1)
         ]
     from jaxnas.run_folder import environment  # Here, so that JAX is imported once every process of the comparison is done.
 
@@ -82,8 +87,8 @@ def _started(form: str, settings: list[dict[str, Any]], folder: str) -> list[sub
     return [subprocess.Popen([*command, str(process)], env=environment) for process in range(count)]
 
 
-def _compared(folder: Path, form: str, number: int) -> dict[str, Any]:
-    with np.load(folder / f"one-{number}.npz") as one, np.load(folder / f"{form}-{number}.npz") as other:
+def _compared(folder: Path, form: str, number: int, draw: int) -> dict[str, Any]:
+    with np.load(folder / f"one-{number}-0.npz") as one, np.load(folder / f"{form}-{number}-{draw}.npz") as other:
         assert set(one.files) == set(other.files)
         largest: dict[str, dict[str, float]] = {"after": {}, "gradients": {}}
         for name in one.files:
@@ -104,18 +109,18 @@ def worker(task: dict[str, Any], process: int) -> None:
         jax.distributed.initialize(f"localhost:{task['port']}", 2, process)
     for number, setting in enumerate(task["settings"]):
         with jax.enable_x64(setting["precision"] == "float64"):
-            arrays = searched(task["form"], setting)
+            searches = _states(task["form"], setting)
         if process == 0:
-            np.savez(Path(task["folder"]) / f"{task['form']}-{number}.npz", **arrays)
+            for draw, (first, last) in enumerate(searches):
+                np.savez(Path(task["folder"]) / f"{task['form']}-{number}-{draw}.npz", **_arrays(first, last))
 
 
-def searched(form: str, setting: dict[str, Any]) -> dict[str, Any]:
+def _arrays(first: Any, last: Any) -> dict[str, Any]:
     """Weights, alphas and running averages after some steps, and what the optimizers keep after the first."""
     import jax
 
     from jaxnas.run_folder import flat_names
 
-    first, last = _states(form, setting)
     trees = {
         "after": {"weights": last.weights, "alphas": last.alphas, "statistics": last.statistics},
         "gradients": {"weights": first.weight_state, "alphas": first.alpha_state},
@@ -127,8 +132,9 @@ def searched(form: str, setting: dict[str, Any]) -> dict[str, Any]:
     })  # fmt: skip
 
 
-def _states(form: str, setting: dict[str, Any]) -> list[Any]:
-    """The states after one step and after all, which are one dispatch of one program."""
+def _states(form: str, setting: dict[str, Any]) -> list[tuple[Any, Any]]:
+    """The states after one step and after all, which are one dispatch of one program; a pair for every search of a form."""
+    import jax
     import jax.numpy as jnp
 
     from jaxnas import feeding, methods, parallel, searching
@@ -166,10 +172,22 @@ def _states(form: str, setting: dict[str, Any]) -> list[Any]:
     if form == "pmap":
         assert mesh is not None
         program: Any = parallel.by_pmap(many_steps(stage.step, stage.steps_per_dispatch), mesh)
-        return [program(stage.start(), stage.data, rows, np.int32(count))[0] for count in (1, setting["steps"])]
+        first, last = (program(stage.start(), stage.data, rows, np.int32(count))[0] for count in (1, setting["steps"]))
+        return [(first, last)]
     compiled, data, rows = feeding.compile_stage(stage), parallel.put(mesh, stage.data), parallel.put(mesh, rows, split=True)
-    counts = [parallel.put(mesh, np.int32(count)) for count in (1, setting["steps"])]
-    return [compiled.call(parallel.put(mesh, stage.start()), data, rows, count)[0] for count in counts]
+
+    def started(draw: int) -> Any:
+        if form != "nudged":
+            return stage.start()
+        state, generator = stage.start(), np.random.default_rng(draw)
+        nudged = jax.tree.map(lambda a: (a * (1 + 1e-7 * generator.standard_normal(a.shape))).astype(a.dtype), state.weights)
+        return dataclasses.replace(state, weights=nudged)
+
+    def after(draw: int, count: int) -> Any:
+        return compiled.call(parallel.put(mesh, started(draw)), data, rows, parallel.put(mesh, np.int32(count)))[0]
+
+    draws = range(setting["nudges"] if form == "nudged" else 1)
+    return [(after(draw, 1), after(draw, setting["steps"])) for draw in draws]
 
 
 if __name__ == "__main__":
