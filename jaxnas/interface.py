@@ -16,7 +16,7 @@ import numpy as np
 from jaxnas import run as runs
 from jaxnas.budget import Budget, for_budget
 from jaxnas.console import Console
-from jaxnas.data import Dataset, from_arrays, load, normalise, pixel_scale, to_bytes
+from jaxnas.data import ARRAYS, Dataset, from_arrays, load, normalise, pixel_scale, to_bytes
 from jaxnas.errors import UserError
 from jaxnas.predicting import Predictor, without_images
 from jaxnas.recipes import Recipe, find
@@ -248,9 +248,9 @@ def _data(
         raise UserError(
             f"x is {list(images.shape)}, which are no images. Give [N, S, S], as by x.reshape(-1, S, S), or [N, S, S, 3]."
         )
-    dataset = from_arrays("arrays", images, labels)
+    dataset = from_arrays(ARRAYS, images, labels)
     classes = np.arange(labels.shape[1]) if labels.ndim == 2 and labels.shape[1] > 1 else np.unique(labels)
-    return "arrays", dataset, classes, pixel_scale([images], "x")
+    return ARRAYS, dataset, classes, pixel_scale([images], "x")
 
 
 def _array(values: Any, name: str) -> np.ndarray:

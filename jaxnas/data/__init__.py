@@ -9,11 +9,12 @@ from jaxnas.data.folder import image_folder
 from jaxnas.data.idx import fashion_mnist, mnist
 from jaxnas.data.pictures import Pictures, Unreadable
 from jaxnas.data.shares import with_shares
-from jaxnas.data.sources import IMAGENET, NAMES, digits, load, size_for, stand_in
+from jaxnas.data.sources import ARRAYS, IMAGENET, NAMES, digits, load, size_for, stand_in
 from jaxnas.data.streams import Stream
 from jaxnas.data.tfds import from_tfds
 
 __all__ = [
+    "ARRAYS",
     "IMAGENET",
     "NAMES",
     "Augmentation",

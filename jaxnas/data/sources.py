@@ -49,6 +49,8 @@ IMAGENET_HELP = (
     "224x224; they stay on disk."
 )
 TFDS_PREFIX = "tfds:"
+# What a run calls images that were given in Python. It keeps none of them.
+ARRAYS = "arrays"
 
 
 def load(name: str, data_dir: str | os.PathLike[str] | None = None, size: int | None = None) -> Dataset:
@@ -90,6 +92,12 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None, size: int | 
         return image_folder(path, size)
     if name == IMAGENET:
         raise UserError(f"ImageNet is read from a folder of images by class, and there is no folder {path}. {IMAGENET_HELP}")
+    if name == ARRAYS:
+        raise UserError(
+            "The run's images were arrays, given in Python, and a run keeps no images. What needs them is done there, by the "
+            "result of jaxnas.search or the fitted estimator. For a run that the commands can go on with, write the arrays as "
+            "FILE.npz (x_train, y_train, x_test, y_test) and search with --dataset FILE.npz, or x='FILE.npz' in Python."
+        )
     raise UserError(
         f"Unknown data set {name!r}: there is no folder {path} either. {did_you_mean(name, NAMES)} Or tfds:NAME, the path of "
         "an .npz file, or that of a folder of images by class."

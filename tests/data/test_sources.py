@@ -65,6 +65,11 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
         load("somewhere/else")
 
 
+def test_arrays_of_a_run_are_not_kept() -> None:
+    with pytest.raises(UserError, match=r"were arrays, given in Python, and a run keeps no images.*FILE\.npz"):
+        load("arrays")
+
+
 def test_imagenet_is_a_folder_and_of_which_size(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is read from a folder.*--dataset FOLDER.*--data-dir.*tfds:NAME.*256x256 pixels"):
         load("imagenet", tmp_path)
