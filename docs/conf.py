@@ -17,6 +17,7 @@ autodoc_default_options = {"members": True}
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 nitpicky = True
+default_role = "py:obj"  # What --help shows as well is written without a role.
 
 html_theme = "furo"
 html_title = "jaxnas"

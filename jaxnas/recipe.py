@@ -92,11 +92,11 @@ class SearchRecipe:
       affine: nb201 family: scale and shift in the cells' batch norms.
       epochs, batch: length.
       steps_per_epoch: 0 for as many as the training half has full batches. Schedules go by epochs, whatever their steps.
-      estimator: from alphas to mixture, see :data:`jaxnas.estimators.ESTIMATORS`.
+      estimator: from alphas to mixture, see `jaxnas.estimators.ESTIMATORS`.
       temperature, temperature_end, temperature_decay: of gdas and snas: in the first and the last epoch, with a line or an
         exponential between them.
-      unsampled: gdas: what candidates that are not sampled contribute, see :func:`jaxnas.relaxations.hard_gumbel`.
-      gates: proxyless: see :func:`jaxnas.relaxations.binary_gates`.
+      unsampled: gdas: what candidates that are not sampled contribute, see `jaxnas.relaxations.hard_gumbel`.
+      gates: proxyless: see `jaxnas.relaxations.binary_gates`.
       share: pc_darts and drnas: K, of which one channel goes through the candidates.
       divergence: drnas: factor of the Dirichlet's divergence from a flat one.
       radius, radius_end: sdarts: of the perturbation, in the first epoch and (never reached) after the last.
@@ -118,13 +118,13 @@ class SearchRecipe:
       weight_steps_per_alpha_step, alphas_from_epoch: when the alphas move.
       warmup_epochs, warmup_learning_rate: epochs before those of the search, for the weights alone, from that rate to 0.
       learning_rate, learning_rate_end: of the weights, cosine.
-      rising_epochs: of the search's epochs the first, in which the rate rises, see :func:`jaxnas.optimizers.rising`.
+      rising_epochs: of the search's epochs the first, in which the rate rises, see `jaxnas.optimizers.rising`.
       cosine_every: whether the rate changes every epoch (DARTS) or every step (AutoDL-Projects).
       momentum, nesterov, weight_decay, clip: of the weights' SGD; the clip is of the global norm, 0 for none.
       label_smoothing: of the weights' loss; the alphas' has none.
       alpha_mean, alpha_deviation: of the normal draws that the alphas start at.
       alpha_learning_rate, alpha_b1, alpha_b2, alpha_weight_decay, alpha_clip: of the alphas' Adam.
-      skip_dropout: probability of dropout after skip connections at the start, see :func:`jaxnas.methods.skip_dropout`.
+      skip_dropout: probability of dropout after skip connections at the start, see `jaxnas.methods.skip_dropout`.
       most_skips: family darts: skip connections that the derived normal cell may have (P-DARTS).
       next_stages: the stages after the first.
       between_stages: ``anew``: weights, alphas and optimizers start again in every stage (P-DARTS). ``carried``: what survives
@@ -135,7 +135,7 @@ class SearchRecipe:
       dtype: bfloat16 computes the supernet's cells in it; weights, alphas, moments, losses and optimizers stay in float32.
       rematerialise: run every cell again for its gradient: less memory, one more forward pass.
       instruments_every: epochs from one measurement of the search to the next (:mod:`jaxnas.probe`), 0 for none.
-      early_stop: what is done when RobustDARTS's rule calls (:func:`jaxnas.instruments.early_stop`), which the instruments'
+      early_stop: what is done when RobustDARTS's rule calls (`jaxnas.instruments.early_stop`), which the instruments'
         eigenvalues decide. ``off``: a warning. ``end``: the search ends, with the alphas and weights of the epoch that the rule
         keeps (DARTS-ES). ``regularise``: it goes back there and on with a stronger weight decay (DARTS-ADA).
       decay_factor, decay_limit: regularise: by what the decay is multiplied at each call, and above what it is not raised.
@@ -367,7 +367,7 @@ class Recipe:
     """A search, the training of what it finds, and the random genotypes it is compared with.
 
     Attributes:
-      dataset: name of a dataset, see :func:`jaxnas.data.load`.
+      dataset: name of a dataset, see `jaxnas.data.load`.
       search, train: the two stages.
       random_cells: genotypes, of cells or of blocks, drawn by the space's own rule, trained exactly as the found one.
       only_search: train nothing: a table knows what is found (``jaxnas query RUN``), or ``jaxnas train RUN`` trains it later.

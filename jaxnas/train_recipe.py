@@ -21,7 +21,7 @@ class TrainRecipe:
       channels, cells: of the derived network (C and L, or N in the nb201 family); a genotype of family blocks has its own.
       epochs, batch: length.
       steps_per_epoch: of each epoch, as of a search.
-      schedule: of the learning rate: :func:`jaxnas.optimizers.cosine`, ``linear`` or ``exponential``.
+      schedule: of the learning rate, see `jaxnas.optimizers.cosine`, ``linear`` or ``exponential``.
       learning_rate: its highest value.
       learning_rate_end: cosine: the last value.
       learning_rate_factor: exponential: from one epoch to the next.
@@ -33,7 +33,7 @@ class TrainRecipe:
       drop_path: probability at the end of training, growing linearly by epoch from 0 (family darts).
       dropout: probability before the classifier (family blocks).
       teacher: folder of a run whose network is learned from, too; none where it is empty. Also in Python a function.
-      distillation_weight: with a teacher, of :func:`jaxnas.losses.distillation` beside 1 minus it of the loss by the labels.
+      distillation_weight: with a teacher, of `jaxnas.losses.distillation` beside 1 minus it of the loss by the labels.
       distillation_temperature: with a teacher: T. Both as of Zagoruyko and Komodakis (2017), section 4.1.
       augmentation: of the training images; where it crops and resizes, a test image's centre of the same size is evaluated.
     """
@@ -87,7 +87,7 @@ class Training:
     """The training of a genotype's network.
 
     Attributes:
-      dataset: name of a dataset, see :func:`jaxnas.data.load`.
+      dataset: name of a dataset, see `jaxnas.data.load`.
       family: of the genotypes that the sizes are meant for.
       train: how.
       seed: of weights, order and augmentation.
