@@ -85,9 +85,9 @@ def alphas_of(recipe: Recipe, part: Part, alphas: Any) -> Any:
 
 
 def least_movement(start: Any, end: Any) -> float:
-    """The smallest over all rows of the largest change in a row."""
-    changes = [np.abs(end[kind] - start[kind]).reshape(len(end[kind]), -1) for kind in end]
-    return min(float(np.nanmax(change, axis=1).min()) for change in changes)
+    """The smallest over all rows of the largest change in a row; of ENAS's controller, whose arrays are in a tree, too."""
+    changes = jax.tree.leaves(jax.tree.map(lambda a, b: np.atleast_1d(np.abs(b - a)), start, end))
+    return min(float(np.nanmax(change.reshape(len(change), -1), axis=1).min()) for change in changes)
 
 
 def moves(name: str) -> bool:

@@ -340,6 +340,12 @@ def test_only_the_gradients_that_are_asked_for_are_carried(asked: str) -> None:
         return network.forward(inputs["weights"], inputs["mixture"], images, jax.random.key(1), {})[0].sum()
 
     scans = scans_on_the_way_back(jax.make_jaxpr(jax.grad(loss))(whole[asked]).jaxpr)
-    carried = {v.aval.shape for scan in scans for v in scan.outvars[: scan.params["num_carry"]]}
+    # What a scan carries it gives out in the form of one turn; of what it stacks there is one for each turn.
+    pairs = (
+        (out.aval.shape, of_turn.shape)
+        for scan in scans
+        for out, of_turn in zip(scan.outvars, scan.params["jaxpr"].out_avals, strict=True)
+    )
+    carried = {shape for shape, of_turn in pairs if shape == of_turn}
     # The kernels of the three edges of the first stage, and the whole mixture.
     assert ((3, 4, 4, 3, 3) in carried, (3, 2) in carried) == (asked == "weights", asked == "mixture")
