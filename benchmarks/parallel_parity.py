@@ -10,7 +10,7 @@ gradients, as the optimizers keep them (``gradients``: the largest difference re
 SGD's momenta and of Adam's moments). The same with a batch in two micro-batches.
 
 ``nudged`` is one device again, whose first weights differ by one part in 1e7: so far apart rounding alone brings two searches,
-in ``--nudges`` draws.
+in several draws.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ Form = Literal["mesh", "pmap", "processes", "nudged"]
 Order = Literal["first", "second"]
 Precision = Literal["float64", "float32"]
 DEVICES = {"one": 1, "mesh": 8, "pmap": 8, "processes": 4, "nudged": 1}
+NUDGES = 12
 RECORD = Path(__file__).parent / "results" / "parallel_parity.json"
 
 
@@ -41,12 +42,11 @@ def main(
     orders: tuple[Order, ...] = ("first", "second"),
     precisions: tuple[Precision, ...] = ("float64", "float32"),
     micro_batches: tuple[int, ...] = (1, 2),
-    nudges: int = 12,
     out: Path | None = RECORD,
 ) -> dict[str, Any]:
     """Runs every form in every setting and writes how far they are from one device."""
     settings = [
-        {"order": order, "precision": precision, "micro_batches": parts, "steps": steps, "nudges": nudges}
+        {"order": order, "precision": precision, "micro_batches": parts, "steps": steps}
         for precision in precisions
         for order in orders
         for parts in (micro_batches if order == "first" else micro_batches[:1])
@@ -64,7 +64,7 @@ def main(
             {**setting, "form": form, "draw": draw, **_compared(Path(folder), form, number, draw)}
             for number, setting in enumerate(settings)
             for form in forms
-            for draw in range(nudges if form == "nudged" else 1)
+            for draw in range(NUDGES if form == "nudged" else 1)
         ]
     from jaxnas.run_folder import environment  # Here, so that JAX is imported once every process of the comparison is done.
 
@@ -186,7 +186,7 @@ def _states(form: str, setting: dict[str, Any]) -> list[tuple[Any, Any]]:
     def after(draw: int, count: int) -> Any:
         return compiled.call(parallel.put(mesh, started(draw)), data, rows, parallel.put(mesh, np.int32(count)))[0]
 
-    draws = range(setting["nudges"] if form == "nudged" else 1)
+    draws = range(NUDGES if form == "nudged" else 1)
     return [(after(draw, 1), after(draw, setting["steps"])) for draw in draws]
 
 

@@ -134,7 +134,7 @@ class SearchRecipe:
       augmentation: of both halves.
       dtype: bfloat16 computes the supernet's cells in it; weights, alphas, moments, losses and optimizers stay in float32.
       rematerialise: run every cell again for its gradient: less memory, one more forward pass.
-      instruments_every: epochs from one measurement of the search to the next (:mod:`jaxnas.probe`), 0 for none.
+      instruments_every: epochs from one measurement of the search to the next (`jaxnas.probe`), 0 for none.
       early_stop: what is done when RobustDARTS's rule calls (`jaxnas.instruments.early_stop`), which the instruments'
         eigenvalues decide. ``off``: a warning. ``end``: the search ends, with the alphas and weights of the epoch that the rule
         keeps (DARTS-ES). ``regularise``: it goes back there and on with a stronger weight decay (DARTS-ADA).

@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
 from jax.tree_util import Partial
 
 from jaxnas.data import Dataset, load
@@ -218,11 +217,7 @@ def teacher_of(training: Training, dataset: Dataset) -> Teacher | None:
             "Give another one."
         )
     network = network_of(trained.genotype, taught.train, dataset)
-
-    def logits(weights: Any, statistics: Any, images: Array) -> Array:
-        return network.logits(weights, statistics, images)
-
-    return Partial(logits, trained.weights, trained.statistics)
+    return Partial(network.logits, trained.weights, trained.statistics)
 
 
 def _read_back(folder: Path, data_dir: Path | None) -> tuple[Training, Dataset, TrainedNetwork]:
