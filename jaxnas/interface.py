@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -178,7 +179,7 @@ def search(
         by at most what ends last, a dispatch of 20 steps, the test, and what compiling the found network took longer than
         compiling the search, by which it is estimated. (The test, compiled too, is planned for.)
       target_ms, latency_table: milliseconds that the network may take, by a table of ``jaxnas profile``.
-      seeds: a seed, or several, which share the minutes.
+      seeds: a seed, or several, which share the minutes equally.
       data_dir: of a data set by name.
       out: a new folder for the run's files, or for one folder a seed; by default a new one in ``runs/``.
       verbose: print what happens.
@@ -204,6 +205,7 @@ def search(
     for one in recipes:
         runs.check(one, dataset)
     folder = _new_folder(called) if out is None else Path(out)
+    share = math.inf if budget is None else budget.left / len(recipes)
     found = []
     for number, one in enumerate(recipes):
         path = folder if len(recipes) == 1 else folder / f"seed{one.seed}"
@@ -212,7 +214,8 @@ def search(
                 f"The {minutes:g} minutes are over after {number} of {len(recipes)} seeds, whose runs are in {folder}. Give "
                 "more minutes, or fewer seeds."
             )
-        within = budget if budget is None or len(recipes) == 1 else Budget(budget.left / 60 / (len(recipes) - number))
+        # The same for every seed, so that they can be compared, unless those before have left less than that.
+        within = budget if budget is None or len(recipes) == 1 else Budget(min(share, budget.left) / 60)
         with Console(quiet=not verbose) as console:
             result = runs.run(called, one, dataset, RunFolder(path), console, 0.0, budget=within)
         found.append(_found(path, one, dataset, result))

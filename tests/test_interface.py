@@ -185,6 +185,15 @@ def test_seeds_that_have_no_time_left_are_told(tmp_path: Path, monkeypatch: pyte
         jaxnas.search("digits", minutes=5, seeds=(0, 1), out=tmp_path / "runs")
 
 
+def test_seeds_have_the_same_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else their runs could not be compared: a budget is a part of a run's recipe."""
+    given: list[float] = []
+    monkeypatch.setattr(interface.runs, "run", lambda *_, budget: given.append(budget.minutes))
+    monkeypatch.setattr(interface, "_found", lambda *_: None)
+    jaxnas.search("digits", minutes=3, seeds=(0, 1, 2), out=tmp_path / "runs", verbose=False)
+    assert len(given) == 3 and len(set(given)) == 1 and 0.9 < given[0] <= 1
+
+
 def test_a_run_is_not_overwritten(found: SearchResult) -> None:
     with pytest.raises(UserError, match="exists"):
         jaxnas.search("digits", recipe=tiny(), out=found.runs[0].folder, verbose=False)
